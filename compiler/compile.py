@@ -316,8 +316,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     if sparse and not predicted:
         rows |= scratch_of_active(model.config.hidden, model.config.dim)
     rows |= target.scratch() | think.scratch(graph) | starc.scratch(graph, positions)
-    by_heads, pruned = is_by_head(graph), model.prune_tokens or PruneTokens()
-    rows_of_layers = pruned.rows([(cut.layer, cut.budget) for cut in graph.cuts], model.config.layers, positions)
+    by_heads = is_by_head(graph)
 
     waits = {WAITING, PLACES} if graph.cuts else set()
 
@@ -332,7 +331,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
 
         def with_room_for(more: dict[str, int]) -> MemoryPlan:
             return plan_memory(graph, positions, machine, rows | more, reached=target.reached, outside=away, chunk=tokens,
-                               sequences=sequences or 1, turns=turns, rows=rows_of_layers)
+                               sequences=sequences or 1, turns=turns)
 
         if near:
             more |= {NAME: (kept := keep_near(with_room_for(more), model.config.layers, near)).size}
@@ -349,7 +348,6 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
         memory.outside |= outside
         always = (*target.kept, *(NAME,) * bool(near))
         memory.add(inside, beside=("logits", *always, *think.kept(graph), *starc.kept(graph)))
-        memory.new = pruned.new or 0
         if near:
             memory.near = kept
         if graph.cuts:

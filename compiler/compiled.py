@@ -177,7 +177,7 @@ class Compiled:
                 "missing": missing(self.machine), "reads": self._reads_as_json(),
                 **({"pruned": list(self.model.pruned)} if self.model.pruned else {}),
                 **({"cuts": {"layers": [cut.layer for cut in self.graph.cuts], "budgets": [cut.budget for cut in self.graph.cuts],
-                             "kv_bytes": self.kv_bytes, **({"new_tokens": self.memory.new} if self.memory.rows else {})}}
+                             "kv_bytes": self.kv_bytes, **({"new_tokens": self.graph.cuts[0].new} if self.memory.rows else {})}}
                    if self.graph.cuts else {}),
                 **({"kv_near": {"bytes": near.size, "stays": near.stays, "turns": list(near.turns),
                                 "position_bytes": position_bytes(self.graph, self.memory)}}
@@ -322,7 +322,7 @@ class Compiled:
                   for cut in self.graph.cuts]
         if memory.rows:
             whole = self.model.config.layers * sum(memory.layer_bytes.values())
-            lines.append(f"at most {counted(memory.new, 'token')} come behind a prompt: "
+            lines.append(f"at most {counted(self.graph.cuts[0].new or 0, 'token')} come behind a prompt: "
                          f"room for keys and values is {100 - 100 * memory.cache_bytes / whole:.1f} % less")
         lines += swaps.about(self.graph, memory, target.caches.region)
         lines.append("the prompt runs token by token" if memory.chunk == 1 else

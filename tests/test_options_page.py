@@ -31,8 +31,8 @@ _NOTHING = {                # options without which nothing is done, written or 
            "--report --timeline --timeline-from --timeline-for --trace-unit --trace-pc --trace-symbol --trace-registers "
            "--trace-writes --trace-limit --memory-trace",
     "compile": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate",
-    "generate": "--batch --ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --what-if --by "
-                "--report --json",
+    "generate": "--batch --ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate "
+                "--what-if --by --report --json",
     "infer": "--what-if --by --json",
     "verify": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --dump --json",
     "eval": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --json",

@@ -284,11 +284,12 @@ class LayerBody:
 @dataclass
 class Cut:
     """Operations before a layer on all tokens of a prompt together, which leave out tokens: from this layer on there are at most
-    `budget`. They are done where there are more."""
+    `budget`. They are done where there are more. `new`: tokens that come behind the prompt at most; None: any number."""
 
     layer: int
     budget: int
     ops: list[Op] = field(default_factory=list)
+    new: int | None = None
 
     @property
     def name(self) -> str:
@@ -345,6 +346,13 @@ class Graph:
         """Layers that the same tokens of a prompt go through: all of them, or those between cuts."""
         borders = [0, *(cut.layer for cut in self.cuts), self.config.layers]
         return [range(first, last) for first, last in pairwise(borders)]
+
+    def rows(self, context: int) -> tuple[int, ...]:
+        """The positions for which the caches of each layer need room; () if all need room for the context."""
+        if not self.cuts or self.cuts[0].new is None:
+            return ()
+        room = [context, *(min(context, cut.budget + (cut.new or 0)) for cut in self.cuts)]
+        return tuple(rows for rows, layers in zip(room, self.segments, strict=True) for _ in layers)
 
     def before(self, layer: int, sizes: Sequence[int]) -> int:
         """What the layers in front of one take together, if a layer of each body takes its size."""

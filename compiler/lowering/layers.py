@@ -148,7 +148,7 @@ def operations(c: Lowering, section: str, ops: Sequence[Op], first: int = 0) -> 
             if not c.chunk:
                 swaps.before(c, (op,))
             LOWERINGS[op.kind](c, op)
-            if not c.chunk:
-                swaps.behind(c, (op,))
             if c.chunk or op.kind != "mean.query":              # of which there is no code for a token
                 c.emit.mark(mark(section, number_of, c.chunk))
+            if not c.chunk:
+                swaps.behind(c, (op,))

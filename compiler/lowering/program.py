@@ -140,7 +140,7 @@ def _token_loop(c: Lowering, sampling: Room) -> None:
     e.line(f"addi {POSITION}, {POSITION}, 1")
     e.line(f"li a6, {c.memory.context};  beq {POSITION}, a6, finished", "the context is full")
     if c.memory.rows:
-        e.line(f"ld a6, prompt_length;  li a7, {c.memory.new};  add a6, a6, a7;  beq {POSITION}, a6, finished",
+        e.line(f"ld a6, prompt_length;  li a7, {c.graph.cuts[0].new};  add a6, a6, a7;  beq {POSITION}, a6, finished",
                "no cache has room for more tokens behind a prompt")
     e.line("j token")
 

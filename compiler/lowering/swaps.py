@@ -96,6 +96,8 @@ def begin(c: Lowering, layers: Sequence[int]) -> None:
     if layer is None:
         return
     e = c.emit
+    if c.chunk and c.graph.cuts:
+        _mark(c, "states", f"first{layer}")         # what came before: hidden states that have waited
     e.comment(f"keys and values of layer {layer} come near")
     with e.taken(5) as (rows, *others):
         if c.graph.cuts and not c.chunk:
@@ -107,6 +109,7 @@ def begin(c: Lowering, layers: Sequence[int]) -> None:
             to, source = others[:2]
             e.line(f"la {to}, {cache_at(c.memory, base, layer)};  la {source}, {home_of(c.memory, base, layer)}")
             _copy(c, base, others, "zero", rows, tag=True)
+    _mark(c, "fetched", f"first{layer}")
 
 
 def before(c: Lowering, ops: Sequence[Op]) -> None:
@@ -127,6 +130,7 @@ def before(c: Lowering, ops: Sequence[Op]) -> None:
             to, source = others[:2]
             e.line(f"ld {to}, {_NEXT + 8 * number}({record});  ld {source}, {_NEXT_HOME + 8 * number}({record})")
             _copy(c, base, others, "zero", rows, tag=True)
+    _mark(c, "fetched", c.graph.name_of(c.graph.bodies[c.body]))
 
 
 def behind(c: Lowering, ops: Sequence[Op]) -> None:
@@ -144,6 +148,12 @@ def behind(c: Lowering, ops: Sequence[Op]) -> None:
             to, source = others[:2]
             e.line(f"ld {to}, {_HOME + 8 * number}({record});  mv {source}, {near}")
             _copy(c, base, others, first, rows, tag=False)
+    _mark(c, "written", c.graph.name_of(c.graph.bodies[c.body]))
+
+
+def _mark(c: Lowering, what: str, where: str) -> None:
+    """A mark behind copies, by which timeline and tables of events name them."""
+    c.emit.mark(f"near.{what}.{'chunk_' * c.chunk}{where}")
 
 
 def takes_turns(c: Lowering) -> bool:

@@ -54,13 +54,6 @@ class PruneTokens:
         return how + (",".join(f"{layer}:{budget}" for layer, budget in self.points) or NAMED) + (
             f"+{self.new}" if self.new is not None else "")
 
-    def rows(self, cuts: Sequence[tuple[int, int]], layers: int, context: int) -> tuple[int, ...]:
-        """The positions for which the caches of each layer need room; () if all need room for the context."""
-        if self.new is None:
-            return ()
-        budgets = [next((budget for layer, budget in reversed(cuts) if layer <= number), context) for number in range(layers)]
-        return tuple(min(context, budget + self.new) for budget in budgets)
-
     def cuts(self, config: Config, context: int) -> tuple[tuple[int, int], ...]:
         """(layer, budget) for a model. Raises ModelError for layers that it does not have."""
         points = self.points or tuple((int(deep * config.layers), max(LEAST, int(share * context))) for deep, share in SHARES)
@@ -125,7 +118,7 @@ def cut_prompts(graph: Graph, asked: PruneTokens, points: Sequence[tuple[int, in
         made.cuts.append(Cut(layer, budget, [
             _scored(before, asked),
             Op("keep.blocks", (KEPT,), (BLOCK_SCORES,), attributes={"block": BLOCK, "budget": budget}),
-            Op("gather.blocks", (WAITING, PLACES), (KEPT,), attributes={"block": BLOCK})]))
+            Op("gather.blocks", (WAITING, PLACES), (KEPT,), attributes={"block": BLOCK})], asked.new))
     return check(made)
 
 

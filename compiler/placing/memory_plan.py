@@ -77,7 +77,6 @@ class MemoryPlan:
 
     rows          positions for which the caches of each layer have room; (): all have room for the context
     near          whose keys and values are near the units, by --kv-near
-    new           where `rows` differ: tokens behind a prompt, at most
     cache_bytes   of all layers
     outside       values and scratch that lie outside the scratchpad, where caches do: bytes by name
     buffer_bytes  of each of the two buffers for weights, which begin at `buffers`, behind all values; 0: there are none
@@ -97,7 +96,6 @@ class MemoryPlan:
     layer_bytes: dict[str, int] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
     near: NearCaches = field(default_factory=NearCaches)
-    new: int = 0
     cache_bytes: int = 0
     outside: dict[str, int] = field(default_factory=dict)
     buffers: int = 0
@@ -201,15 +199,13 @@ class MemoryPlan:
 
 
 def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[str, int], *, reached: bool,
-                outside: Collection[str] = (), chunk: int | None = None, sequences: int = 1, turns: bool = False,
-                rows: tuple[int, ...] = ()) -> MemoryPlan:
+                outside: Collection[str] = (), chunk: int | None = None, sequences: int = 1, turns: bool = False) -> MemoryPlan:
     """Place every value. Names in `scratch` keep their bytes all the time. Raises RoomError if there is no room.
 
     outside   values that lie outside the scratchpad
     chunk     tokens of a prompt that are computed together; None: as many as there is room for
     sequences  that run side by side; of several, a chunk has a token of each
     turns     two halves of a chunk take turns: each token needs a list of its own
-    rows      positions for which the caches of each layer have room; (): the context
     """
     room, most_tokens = machine.region(SRAM).size, MOST_CHUNK if chunk is None else chunk
     together = sequences > 1 and "logits" not in outside
@@ -218,7 +214,7 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
 
     def placed(framed: frozenset[str]) -> MemoryPlan:
         plan = MemoryPlan(machine, context, reached=reached, framed=framed, sequences=sequences, finish_together=together,
-                          turns=turns, rows=rows)
+                          turns=turns, rows=graph.rows(context))
         plan.outside = {name: plan.size(graph.values[name]) for name in sorted(outside)}
         _place_values(plan, graph, scratch)
         return plan

@@ -5,6 +5,8 @@ In the program of a model, the marks `op.SECTION.N` stand behind operation N of 
 operations are `chunk.SECTION.N`; `taken` is in front of each token that is taken into the chunk, `chunk_layer` (or `chunk_layerN`)
 in front of each layer. What a chunk does belongs to the position of its last token. Programs for several sequences have code for
 chunks alone; there `prompt_token` is in front of each token of a prompt and `step` in front of a step: these count as positions.
+Behind copies of keys and values that come near the units, or go back, are the marks `near.fetched.WHERE` and `near.written.WHERE`;
+`near.states.WHERE` is in front of the former where hidden states came to frames before.
 Where a prompt is cut, `segmentN_chunk` is in front of a chunk that goes on from the layer behind cut N - 1, `chunk_segmentN_done`
 behind it. In other programs each symbol of the code begins a part.
 """
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from isa.program import Program
 
 _MARK = re.compile(r"(op|chunk)\.\w+\.\d+$|token$|taken$|prompt_token$|step$|chosen$|chunk_layer\d*$"
-                   r"|segment\d+_chunk$|chunk_segment\d+_done$")
+                   r"|segment\d+_chunk$|chunk_segment\d+_done$|near\.\w+\.\w+$")
 _OPERATION = re.compile(r"(op|chunk)\.(start|layer\d*|finish)\.\d+$")
 NO_LAYER = -1
 
@@ -57,6 +59,8 @@ class Marks:
     def reached(self, place: int) -> Reached:
         """The machine has come to the mark at this address of a model's program."""
         mark = self.names[place]
+        if mark.startswith("near."):
+            return Reached(mark.rpartition(".")[0], self._layer, self.position)
         code, _, operation = mark.partition(".")
         section, _, number = operation.rpartition(".")
         if section:

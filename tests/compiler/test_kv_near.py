@@ -19,6 +19,7 @@ from compiler.checking.verify_chain import engines
 from compiler.compile import compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError
+from compiler.formats.recipe import read_recipe
 from compiler.passes.prune_tokens import parse_prune_tokens
 from compiler.passes.select import Caches, parse_select
 from compiler.placing.memory_plan import MemoryPlan
@@ -27,7 +28,9 @@ from compiler.running.alive import tokens_alive
 from compiler.running.moved import moved
 from compiler.running.parameters import set_parameters
 from emulator.machine import Machine
+from emulator.observe.breakdown import Breakdown
 from emulator.observe.hazards import HazardCheck
+from isa.counters import COUNTERS
 from isa.program import Program
 from isa.services import Host
 from slimulator.command_line import command
@@ -65,7 +68,8 @@ def run(built: tuple[Compiled, Program], tokens: list[int], count: int = 5, *, c
     ("apart", "2:128+4", "i8", "small", 2 * 192 * 2 * 16, (0, 1, 2))])
 def test_every_operation(name: str, cuts: str | None, kv: str, machine: str, near: int, turns: tuple[int, ...]) -> None:
     """The prompt and tokens behind it; keys with a row for each position, and with scales apart; no unit comes too early."""
-    built = made(name, cuts, machine=small_machine(1 << 18) if machine == "small" else machine, kv=Caches(kv, near=near))
+    recipe = read_recipe("i8") if machine == "small" else None
+    built = made(name, cuts, machine=small_machine(1 << 18) if recipe else machine, recipe=recipe, kv=Caches(kv, near=near))
     assert built[0].memory.near.turns == turns and built[0].memory.near.size <= near
     assert compare(*built, TOKENS[:136 if cuts else 70])[1] is None
     run(built, TOKENS[:136], check=True)
@@ -94,6 +98,13 @@ def test_what_moves_is_known_to_the_byte(cuts: str | None) -> None:
     assert found.fetched[first] == 64 * (sum(range(0, rows, 60)) + sum(range(rows, rows + 4)))
     assert machine.counter("dram.bytes_read") < before.counter("dram.bytes_read") / 4        # each token of a chunk read them
     assert moved(plain[1], 3, 3) is None
+    machine = Machine(built[0].machine, Host(TOKENS))
+    machine.load(built[1])
+    set_parameters(machine, max_tokens=5)
+    parts = Breakdown(machine, "operation").parts
+    machine.run()
+    named = [int(parts[f"near.{what}"].counts[COUNTERS["fetch.bytes"].slot]) for what in ("fetched", "written")]
+    assert named == [sum(found.fetched), sum(found.written)]
 
 
 def test_predictions_where_units_reach_the_scratchpad_alone() -> None:

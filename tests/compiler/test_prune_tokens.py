@@ -196,7 +196,9 @@ def test_caches_have_room_for_what_can_be_left() -> None:
     for length, count in ((212, 20), (5, 20)):
         machines = run((few, program), TOKENS[:length], count=count), run(whole, TOKENS[:length], count=count)
         assert machines[0].host.tokens == machines[1].host.tokens[:9] and len(machines[0].host.tokens) == 9
-    assert parse_prune_tokens("sliminfer+64").rows(((2, 128), (5, 128)), 6, 512) == (512, 512, 192, 192, 192, 192)
+    asked, deep = parse_prune_tokens("2:160,5:128+64"), replace(SMALL, layers=6, context=512)
+    graph = cut_prompts(build(deep), asked, asked.cuts(deep, 512), 512)
+    assert graph.rows(512) == (512, 512, 224, 224, 224, 192) and graph.rows(200) == (200, 200, 200, 200, 200, 192)
 
 
 def test_more_tokens_than_caches_have_room_for(checkpoint: Path, tmp_path: Path) -> None:
