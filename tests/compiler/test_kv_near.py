@@ -64,7 +64,6 @@ def run(built: tuple[Compiled, Program], tokens: list[int], count: int = 5, *, c
 
 @pytest.mark.parametrize(("name", "cuts", "kv", "machine", "near", "turns"), [
     ("all", None, "f32", "slim", 2 * LAYER, (0, 1, 2)),
-    ("cut", "1:128+8", "f32", "slim", LAYER + LAYER // 192 * 2 * 136 - 64, (0, 1, 2)),
     ("apart", "2:128+4", "i8", "small", 2 * 192 * 2 * 16, (0, 1, 2))])
 def test_every_operation(name: str, cuts: str | None, kv: str, machine: str, near: int, turns: tuple[int, ...]) -> None:
     """The prompt and tokens behind it; keys with a row for each position, and with scales apart; no unit comes too early."""
