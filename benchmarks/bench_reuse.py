@@ -95,7 +95,7 @@ class Product:
         self.x = np.random.default_rng(1).integers(-127, 128, COLS).astype(np.int8)
         self.machine.peek(X, COLS)[:] = self.x.view(np.uint8)
         self.bytes = sum(part.size for part in parts.values())
-        self._words = np.zeros(self.bytes // 8, np.int64)
+        self._words = np.ones(self.bytes // 8, np.int64)       # of memory: zeros would be one page, seen often
         self.seconds()
         got = self.machine.peek(ACC, 4 * ROWS).view("<i4")
         assert np.array_equal(got, REPEATS * (codes.astype(np.float32) @ self.x).astype(np.int64)), "another result"

@@ -192,6 +192,25 @@ def look_up_256(table: list[Vector], codes: Vector) -> Vector:
     return Vector(builder, builder.select(upper, halves[1], halves[0]))
 
 
+def permuted(table: Vector, places: Vector) -> Vector:
+    """table[place] for places 0..63: all 64 bytes of the table are in reach. AVX-512 only."""
+    return Vector(table.builder, call(table.builder, "llvm.x86.avx512.permvar.qi.512", vector_type(I8),
+                                      [table.of(I8), places.of(I8)]))
+
+
+def fields(words: Vector, starts: Vector) -> Vector:
+    """For each of the eight bytes of a 64-bit word of `starts`, the eight bits of that word that begin there. AVX-512 only."""
+    return Vector(words.builder, call(words.builder, "llvm.x86.avx512.pmultishift.qb.512", vector_type(I8),
+                                      [starts.of(I8), words.of(I8)]))
+
+
+def gather(builder: Any, address: Any, offsets: Any, taken: Any, scale: int) -> Any:
+    """Words from address + scale * offset for int32 offsets (16,), 0 where `taken`, i1 (16,), is not set. AVX-512 only."""
+    kind = ir.VectorType(I32, 16)
+    return call(builder, "llvm.x86.avx512.mask.gather.dpi.512", kind,
+                [spread(kind, 0), pointer(builder, address, I8), offsets, taken, ir.Constant(I32, scale)])
+
+
 def dot(sums: Vector, u: Vector, s: Vector, largest: int) -> Vector:
     """sums int32 (16,) + for each four bytes the sum of u * s: u is 0..`largest` unsigned, s signed. Wraps, never saturates."""
     builder = sums.builder

@@ -1,7 +1,7 @@
-"""fetch.unpack: rows of chunks, from packets of numbers of variable width.
+"""fetch.unpack: rows of chunks, from packets of numbers of variable width (packets.py).
 
-The numbers are unpacked first, of all rows, because one that the table does not have must leave the result as it was. Then the
-chunks are looked up.
+A number that the table does not have must leave the result as it was. So first the places of all rows are found and, where a width
+has room for such a number, numbers are looked at. Then the chunks are looked up.
 """
 
 from __future__ import annotations
@@ -12,89 +12,117 @@ from numba import njit
 from emulator.kernel import kernel
 from emulator.kernel_words import DONE, PAGE_BYTES, PUNT, count, csr, csr_number, overlap, readable, result, slot, writable
 from emulator.native.inlining import inline
-from emulator.native.machine_code import load, move, store
+from emulator.native.machine_code import atomic_add, load, move
+from emulator.threads.parallel import in_parallel
 from emulator.units.fetch.moves import FETCH, FLASH_READ, NO_PAGE, ROW_BYTES, TABLE_ROWS, can_finish, extent, finish, touched
+from emulator.units.fetch.packets import (
+    BYTES,
+    PACKET,
+    SPARE,
+    WORDS,
+    largest_of,
+    looked_up,
+    number_at,
+    put_chunk,
+    width_of,
+    widths_above,
+)
 
 CHUNK_TABLE, CHUNK_BYTES, CHUNKS = csr_number("fetch.chunk_table"), csr_number("fetch.chunk_bytes"), slot("fetch.chunks")
-PACKET = 32                 # numbers of chunks that share a width
 MOST_BYTES, MOST_CHUNKS = 16, 1 << 15       # of a chunk; of their table
-MOST_NUMBERS = 1 << 24      # that are unpacked at once
-SPARE = 8                   # bytes behind a packet that may be read with it
+BYTE = 8                                    # bits of the numbers of the table of bytes
+GRAIN = 8                                   # rows that a thread takes at least
+
+i64 = np.int64
 
 
 @njit
-def packet_bytes(widths, packet, rest):
-    """(width, bytes) of a packet of a row, whose widths lie at `widths`; `rest`: numbers of the row from it on."""
-    width = np.int64(load(widths + (packet >> 1), np.uint8) >> np.uint8(4 * (packet & 1)) & np.uint8(15))
-    return width, (min(rest, PACKET) * width + 7) >> 3
-
-
-@inline
-def unpack_packet(place, width, rest, numbers):
-    """Put the numbers of a packet to u16 at `numbers`, and return their maximum. Reads up to three bytes behind it."""
-    mask, largest = np.uint32((1 << width) - 1), np.uint32(0)
-    for i in range(min(rest, PACKET)):
-        bit = i * width
-        number = load(place + (bit >> 3), np.uint32) >> np.uint32(bit & 7) & mask
-        store(numbers + 2 * i, np.uint16(number))
-        largest = max(largest, number)
-    return largest
+def head_bytes(each):
+    """Bytes of the widths of a row of so many numbers."""
+    return ((each + PACKET - 1) // PACKET + 1) >> 1
 
 
 @njit
-def unpack_row(block, src, at, each, numbers, spare):
-    """Unpack the `each` numbers of a row whose stream begins `at` bytes behind `src`. Returns (bytes up to its end, the largest
-    number); (-1, 0) where the stream does not lie there. `spare`: room for a packet."""
-    packets = (each + PACKET - 1) // PACKET
-    head = (packets + 1) >> 1
-    host, _ = readable(block, FETCH, src, at + head, 1)
-    if host == 0:
-        return -1, np.uint32(0)
-    place, largest, widths = host + at + head, np.uint32(0), host + at
-    for packet in range(packets):
-        rest = each - packet * PACKET
-        _, size = packet_bytes(widths, packet, rest)
-        place += size
-    end = place - host
-    host, _ = readable(block, FETCH, src, end, 1)
-    if host == 0:
-        return -1, np.uint32(0)
-    behind, _ = readable(block, FETCH, src, end + SPARE, 1)
-    place = host + at + head
-    for packet in range(packets):
-        rest = each - packet * PACKET
-        width, size = packet_bytes(widths, packet, rest)
-        source = place
-        if behind == 0:
-            source = spare
-            if size > 0:
-                move(spare, place, size)
-        largest = max(largest, unpack_packet(source, width, rest, numbers + 2 * packet * PACKET))
-        place += size
-    return end, largest
+def find_rows(block, src, rows, each, room, starts):
+    """Where each row begins, bytes behind `src`, and behind them where the last one ends, to starts (rows + 1,); (false if they do
+    not lie there, whether a width is above `room`, whether one is above eight)."""
+    head, whole, rest, at = head_bytes(each), each // PACKET, each % PACKET, 0
+    wide = wider = False
+    for row in range(rows):
+        starts[row] = at
+        host, _ = readable(block, FETCH, src, at + head, 1)
+        if host == 0:
+            return False, wide, wider
+        total, above = widths_above(host + at, whole, room)
+        size = 4 * total
+        if above:
+            wide = True
+            wider = wider or widths_above(host + at, whole, BYTE)[1]
+        if rest > 0:
+            width = width_of(host + at, whole)
+            size += (rest * width + 7) >> 3
+            wide = wide or width > room
+        at += head + size
+    starts[rows] = at
+    return readable(block, FETCH, src, at, 1)[0] != 0, wide, wider
 
 
 @inline
-def look_up(table, size, numbers, each, row_bytes, target):
-    """Put a row together from its chunks."""
-    whole = row_bytes // size
-    if size == 1:
-        for i in range(whole):
-            store(target + i, load(table + np.int64(load(numbers + 2 * i, np.uint16)), np.uint8))
-    elif size == 2:
-        for i in range(whole):
-            store(target + 2 * i, load(table + 2 * np.int64(load(numbers + 2 * i, np.uint16)), np.uint16))
-    elif size == 4:
-        for i in range(whole):
-            store(target + 4 * i, load(table + 4 * np.int64(load(numbers + 2 * i, np.uint16)), np.uint32))
-    elif size == 8:
-        for i in range(whole):
-            store(target + 8 * i, load(table + 8 * np.int64(load(numbers + 2 * i, np.uint16)), np.uint64))
-    else:
-        for i in range(whole):
-            move(target + size * i, table + size * np.int64(load(numbers + 2 * i, np.uint16)), size)
-    if whole < each:
-        move(target + size * whole, table + size * np.int64(load(numbers + 2 * whole, np.uint16)), row_bytes - size * whole)
+def row_at(host, starts, row, spare, from_here):
+    """Address of a row, behind which SPARE bytes may be read: rows that end behind `from_here` are copied to `spare`."""
+    start, end = load(starts + 8 * row, i64), load(starts + 8 * row + 8, i64)
+    if end <= from_here:
+        return host + start
+    move(spare, host + start, end - start)
+    return spare
+
+
+@inline
+def look_at_rows(first, last, host, starts, from_here, longest, each, narrow, chunks, beyond):
+    """Adds 1 to the int64 at `beyond` if one of the rows first..last has a number that is not below `chunks`.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
+    spare, head, whole, largest = np.empty(longest + SPARE, np.uint8), head_bytes(each), each // PACKET, i64(0)
+    for row in range(first, last):
+        widths = row_at(host, starts, row, spare.ctypes.data, from_here)
+        largest = max(largest, largest_of(widths, widths + head, whole, narrow))
+        place = widths + head + 4 * widths_above(widths, whole, 0)[0]
+        for i in range(each % PACKET):
+            largest = max(largest, i64(number_at(place, width_of(widths, whole), i)))
+    if largest >= chunks:
+        atomic_add(beyond, i64(1))
+    spare[0] = 0                # keeps its memory alive until here
+
+
+@inline
+def look_up_rows(first, last, host, starts, from_here, longest, each, narrow, size, table, chunks, row_bytes, target):
+    """The chunks of rows first..last.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
+    spare, head = np.empty(longest + SPARE, np.uint8), head_bytes(each)
+    whole, of_words = row_bytes // size // PACKET, size in WORDS            # packets without a chunk that is cut short
+    if not of_words:
+        whole = 0
+    for row in range(first, last):
+        widths, out = row_at(host, starts, row, spare.ctypes.data, from_here), target + row * row_bytes
+        place = widths + head
+        if whole > 0:
+            looked_up(size, table, chunks, widths, place, whole, narrow, out)
+        at = PACKET * whole
+        place += 4 * widths_above(widths, whole, 0)[0]
+        for packet in range(whole, (each + PACKET - 1) // PACKET):
+            width = width_of(widths, packet)
+            for i in range(min(each - PACKET * packet, PACKET)):
+                chunk, left = table + size * i64(number_at(place, width, i)), row_bytes - size * at
+                if left >= size and of_words:
+                    put_chunk(size, chunk, out + size * at)
+                else:
+                    move(out + size * at, chunk, min(size, left))
+                at += 1
+            place += 4 * width
+    spare[0] = 0                # keeps its memory alive until here
 
 
 @kernel("fetch.unpack")
@@ -107,18 +135,33 @@ def fetch_unpack(dst, src, rows, block):
     table, table_slot = readable(block, FETCH, csr(block, CHUNK_TABLE), chunks * size, 1)
     host, from_slot = readable(block, FETCH, src, 1, 1)
     target, to_slot = writable(block, FETCH, dst, dst_size, 1)
-    if table == 0 or host == 0 or target == 0 or rows * each > MOST_NUMBERS:
+    if table == 0 or host == 0 or target == 0:
         return PUNT
-    numbers, spare, largest, end = np.empty(rows * each, np.uint16), np.empty(16 * SPARE, np.uint8), np.uint32(0), 0
+    room = 0
+    while 2 << room <= chunks:
+        room += 1
+    starts, beyond = np.empty(rows + 1, np.int64), np.zeros(1, np.int64)
+    there, wide, wider = find_rows(block, src, rows, each, room, starts)
+    if not there:
+        return PUNT
+    end, longest = starts[rows], i64(0)
     for row in range(rows):
-        end, most = unpack_row(block, src, end, each, numbers.ctypes.data + 2 * row * each, spare.ctypes.data)
-        largest = max(largest, most)
-        if end < 0 or np.int64(largest) >= chunks:
-            return PUNT
+        longest = max(longest, starts[row + 1] - starts[row])
+    from_here = end if readable(block, FETCH, src, end + SPARE, 1)[0] != 0 else end - SPARE
     if overlap(target, dst_size, host, end) or overlap(target, dst_size, table, chunks * size):
         return PUNT
-    for row in range(rows):
-        look_up(table, size, numbers.ctypes.data + 2 * row * each, each, row_bytes, target + row * row_bytes)
+    narrow = not wider and room <= BYTE
+    if wide and (not in_parallel(block, 2 * end, rows, GRAIN, look_at_rows, host, starts.ctypes.data, from_here, longest, each,
+                                 narrow, chunks, beyond.ctypes.data) or beyond[0] != 0):
+        return PUNT
+    copied = size == 1 or (size == 2 and readable(block, FETCH, csr(block, CHUNK_TABLE), chunks * size + 2, 1)[0] == 0)
+    own = np.empty(chunks * size + BYTES if copied else 1, np.uint8)            # a table behind which may be read
+    entries = own.ctypes.data if copied else table
+    if copied:
+        move(entries, table, chunks * size)
+    if not in_parallel(block, 2 * dst_size, rows, GRAIN, look_up_rows, host, starts.ctypes.data, from_here, longest, each, narrow,
+                       size, entries, chunks, row_bytes, target):
+        return PUNT
     pages, runs = 0, 0
     if from_slot == FLASH_READ:
         pages, runs, _at_hand = touched(src, end, load(block + 8 * PAGE_BYTES, np.int64), NO_PAGE)
@@ -128,5 +171,5 @@ def fetch_unpack(dst, src, rows, block):
     count(block, CHUNKS, rows * each)
     finish(block, 1, end, 1, pages, runs)
     result(block, src + end)
-    numbers[0] = spare[0]       # keeps their memory alive until here
+    own[0] = 0                  # keeps its memory alive until here
     return DONE

@@ -3,7 +3,7 @@
     operands.py     operands, state and counters            plain.py        one weight at a time: what vector code leaves
     products.py     matrix times vector, row by row         columns.py      transposed products
     rows.py         64 bytes of a row times activations     layouts.py      how weights lie in 64 bytes
-    counts.py       what lut.mode 0 counts along rows
+    counts.py       what lut.mode 0 counts along rows       reuse.py        lut.reuse
 """
 
-from emulator.units.lut import kernels, loading  # noqa: F401
+from emulator.units.lut import kernels, loading, reuse  # noqa: F401

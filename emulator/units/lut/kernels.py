@@ -22,14 +22,11 @@ from emulator.units.lut.operands import (
     ACTIVATIONS,
     BINARY,
     BOOK_I8,
-    CENTRES,
     INDEX_TOGGLES,
     KIND,
-    LOOKUP,
     LUT,
     MACS,
     MODE,
-    PIECES,
     RESULT_STRIDE,
     SCALE_GROUP,
     SCALES,
@@ -337,40 +334,4 @@ def lut_xnor(acc, W, rows, block):
     count(block, STEP, vectors * rows * steps)
     count(block, STEP_LONGEST, vectors * group_count(rows, cores) * steps)
     count_toggles(block, B1, host, stride, extent, rows, length)
-    return DONE
-
-
-# ------------------------------------------------------------------------------------------------ reuse
-
-MOST_CENTRES = 256              # that a byte can name
-
-
-@kernel("lut.reuse.u8")
-def lut_reuse_u8(acc, acc_bytes, sums, assigned, rows, block):
-    pieces, centres = csr(block, PIECES), csr(block, CENTRES)
-    pieces, centres = max(pieces, 1) if pieces >= 0 else LARGE, centres if centres != 0 else MOST_CENTRES
-    if not 0 < centres <= MOST_CENTRES or pieces > LARGE // max(4 * MOST_CENTRES, rows):
-        return PUNT
-    sums_bytes, size = 4 * pieces * centres, rows * pieces
-    if rows == 0:
-        return DONE
-    table, table_slot = readable(block, LUT, sums, sums_bytes, 4)
-    numbers, slot = readable(block, LUT, assigned, size, 1)
-    if table == 0 or numbers == 0 or overlap(acc, acc_bytes, table, sums_bytes) or overlap(acc, acc_bytes, numbers, size):
-        return PUNT
-    largest = u8(0)
-    for i in range(size):
-        largest = max(largest, load(numbers + i, u8))
-    if i64(largest) >= centres:
-        return PUNT
-    for r in range(rows):
-        total = load(acc + 4 * r, i32)
-        for p in range(pieces):
-            total += load(table + 4 * (p * centres + i64(load(numbers + r * pieces + p, u8))), i32)
-        store(acc + 4 * r, i32(total))
-    count(block, table_slot, sums_bytes)
-    count(block, slot, size)
-    for counter in (LOOKUP, STEP, WEIGHT_BYTES):
-        count(block, counter, size)
-    count(block, STEP_LONGEST, pieces * group_count(rows, cores_for(block, rows)))
     return DONE

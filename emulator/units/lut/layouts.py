@@ -1,8 +1,8 @@
 """How packed weights lie in 64 bytes, for vector code, and how many of them LUT mode would skip.
 
 A byte holds `slices` weights. Three formats have no such bytes. They are rewritten, some rows at a time: base 3 to two bits, three
-bits to nibbles. But the look-ups of AVX-512 see a whole byte, so with them sums over whole rows take base 3 as it is. This is one
-more layout, FIVES.
+bits to nibbles. With AVX-512 sums over whole rows take two of them as they are. Look-ups see a whole byte of base 3: one more
+layout, FIVES. Integers of three bits are multiplied in two parts, LOWER and UPPER, once their zeros have been counted.
 """
 
 from __future__ import annotations
@@ -137,8 +137,11 @@ LAYOUTS: dict[str, Layout] = {
     "c2": Layout(4,      0,    128,  0,    codebook=True),
     "c4": Layout(2,      0,    128,  0,    codebook=True),
 }
-BY_NUMBER = [*(LAYOUTS[name] for name in FORMAT_NUMBERS), Layout(5, 0, 1, 121, digits=True)]      # 121: five times the digit 1
+BY_NUMBER = [*(LAYOUTS[name] for name in FORMAT_NUMBERS),
+             Layout(5, 0, 1, 121, digits=True),                 # 121: five times the digit 1
+             Layout(4, 0, 0, 0), Layout(8, 0, 0, 0)]            # the lower two bits and the upper bit of i3, without sign
 FIVES = len(FORMAT_NUMBERS)
+LOWER, UPPER = FIVES + 1, FIVES + 2
 
 
 def layout_of_rows(fmt: int) -> int:

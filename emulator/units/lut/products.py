@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from emulator.native.features import AVX512
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, clear_bytes, load, move, store
 from emulator.simd.folds import even, fold, odd
@@ -16,9 +17,10 @@ from emulator.simd.functions import canonical
 from emulator.simd.lanes import convert, put, put_up_to, spread, take, take_part, take_up_to
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut.counts import IS_COUNTED, entry_of, recall, remember
-from emulator.units.lut.layouts import BIAS, DEALT, FACTOR, FIVES, SLICES, is_rewritten, last_bytes, rewrite, size_of
+from emulator.units.lut.layouts import BIAS, DEALT, FACTOR, FIVES, LOWER, SLICES, UPPER, is_rewritten, last_bytes, rewrite, size_of
 from emulator.units.lut.plain import (
     B1,
+    I3,
     LOOKUPS,
     PLANES,
     SKIPPED_GROUPS,
@@ -38,6 +40,7 @@ TAILS = 12                      # rows of FIVES whose last blocks are put in ord
 QUAD = 4                        # vectors that go together
 NEAR = 16 << 10                 # bytes of rows that stay in a first-level cache while all vectors pass
 GRAIN = 16                      # rows that a thread takes at least
+IN_PARTS = I3 if AVX512 else -1     # the format whose rows are multiplied in two parts
 BY_CORE = 2                     # word of what is counted: weights that are not zero, look-ups, then the look-ups of each core
 
 u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
@@ -182,6 +185,49 @@ def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vecto
 
 
 @specialised
+def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+    """sums[v, r] int32 = sum over c of code[r, c] x[v, c], of rows that are seen as the layout `shape`; unless they are known, the
+    counts to found. False if it fails.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+    """
+    step = LINE * SLICES[shape]
+    blocks, all_blocks = length // step, (length + step - 1) // step
+    apart = all_blocks * DEALT[shape]
+    scratch = np.empty(places_for(vectors) * apart + LINE * (SLICES[shape] + 2), np.uint8)
+    dealt = (scratch.ctypes.data + LINE - 1) & -LINE
+    keep = dealt + places_for(vectors) * apart
+    for v in range(vectors):
+        prepare(shape, x + v * length, length, dealt + v * apart, keep, keep + LINE)
+    clear_bytes(dealt + vectors * apart, (places_for(vectors) - vectors) * apart)
+    by_vectors = vectors > QUAD and rows < 2 * GRAIN
+    pieces = passes_for(vectors) if by_vectors else rows
+    if not in_parallel(block, rows * all_blocks * LINE * vectors, pieces, 1 if by_vectors else GRAIN, some_row_sums, by_vectors,
+                       shape, host, stride, end, rows, vectors, length, dealt, apart, blocks, LINE * all_blocks, keep, book,
+                       sums.ctypes.data, known, cores, found.ctypes.data):
+        return False
+    scratch[0] = 0              # keeps its memory alive until here
+    return True
+
+
+@specialised
+def part_sums(block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+    """As code_sums, of rows of i3 whose counts are known: the products of the lower two bits, less four times those of the upper.
+
+    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
+    """
+    upper = np.empty(len(sums), np.int32)
+    if not code_sums(LOWER, block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+        return False
+    if not code_sums(UPPER, block, host + size_of(LOWER, length), stride, end, rows, vectors, length, x, book, upper, known, cores,
+                     found):
+        return False
+    for i in range(vectors * rows):
+        sums[i] -= 4 * upper[i]
+    return True
+
+
+@specialised
 def row_sums(fmt, shape, block, host, stride, end, rows, vectors, length, x, book, sums, mode, cores, events):
     """sums[v, r] int32 = sum over c of W[r, c] x[v, c], rows and length > 0; the events are those of one vector. False if it fails.
 
@@ -190,35 +236,28 @@ def row_sums(fmt, shape, block, host, stride, end, rows, vectors, length, x, boo
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
-    step = LINE * SLICES[shape]
-    blocks, all_blocks = length // step, (length + step - 1) // step
-    apart = all_blocks * DEALT[shape]
-    scratch = np.empty(places_for(vectors) * apart + LINE * (SLICES[shape] + 2), np.uint8)
     found = np.zeros(BY_CORE + cores, np.int64)
-    dealt = (scratch.ctypes.data + LINE - 1) & -LINE
-    keep = dealt + places_for(vectors) * apart
-    for v in range(vectors):
-        prepare(shape, x + v * length, length, dealt + v * apart, keep, keep + LINE)
-    clear_bytes(dealt + vectors * apart, (places_for(vectors) - vectors) * apart)
     entry = entry_of(block, i64(fmt), host, stride, rows, length)
     known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
-    by_vectors = vectors > QUAD and rows < 2 * GRAIN
-    pieces = passes_for(vectors) if by_vectors else rows
-    if not in_parallel(block, rows * all_blocks * LINE * vectors, pieces, 1 if by_vectors else GRAIN, some_row_sums, by_vectors,
-                       shape, host, stride, end, rows, vectors, length, dealt, apart, blocks, LINE * all_blocks, keep, book,
-                       sums.ctypes.data, known, cores, found.ctypes.data):
-        return False
+    if fmt == IN_PARTS and known:
+        bias_of, factor = i32(0), i32(1)
+        if not part_sums(block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+            return False
+    else:
+        bias_of, factor = i32(BIAS[shape]), i32(FACTOR[shape])
+        if not code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+            return False
     if not known:
         found[BY_CORE] = most(found[BY_CORE:])
         remember(entry, i64(fmt), host, stride, rows, length, found)
     for v in range(vectors):
-        bias = BIAS[shape] * sum_of(x + v * length, length)
+        bias = bias_of * sum_of(x + v * length, length)
         total = sums[v * rows:(v + 1) * rows]
         for r in range(rows):
-            total[r] = FACTOR[shape] * total[r] - bias
-    collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
+            total[r] = factor * total[r] - bias
+    step = LINE * SLICES[shape]
+    collect(i64(fmt), mode, rows, length, rows * (-length % step), book, found, events)
     events[STEPS_LONGEST] = found[BY_CORE]
-    scratch[0] = 0              # keeps its memory alive until here
     return True
 
 
