@@ -199,6 +199,9 @@ def test_caches_have_room_for_what_can_be_left() -> None:
     asked, deep = parse_prune_tokens("2:160,5:128+64"), replace(SMALL, layers=6, context=512)
     graph = cut_prompts(build(deep), asked, asked.cuts(deep, 512), 512)
     assert graph.rows(512) == (512, 512, 224, 224, 224, 192) and graph.rows(200) == (200, 200, 200, 200, 200, 192)
+    asked, deep = parse_prune_tokens("10:1024,20:512,30:256+16"), replace(SMALL, layers=32, context=4112)
+    rows = cut_prompts(build(deep), asked, asked.cuts(deep, 4112), 4112).rows(4112)
+    assert round(100 - 100 * sum(rows) / (32 * 4112), 2) == 56.42           # as docs/sliminfer.md says
 
 
 def test_more_tokens_than_caches_have_room_for(checkpoint: Path, tmp_path: Path) -> None:
