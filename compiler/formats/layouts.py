@@ -16,10 +16,12 @@ AUTO, OFF = "auto", "off"           # what takes the fewest bytes; dense
 
 @dataclass(frozen=True)
 class Able:
-    """Which sparse layouts a machine computes with. `otherwise`: why it does not with another one, as errors say it."""
+    """Which sparse layouts a machine computes with. `otherwise`: why it does not with another one, as errors say it. `most_columns`
+    of a matrix for which a layout is chosen; 0: any number."""
 
     allows: Callable[[SparseLayout], bool]
     otherwise: str
+    most_columns: int = 0
 
 
 def check_layout(name: object, place: str, file: Path | str = "") -> str:
@@ -33,6 +35,7 @@ def check_layout(name: object, place: str, file: Path | str = "") -> str:
         except ValueError:
             raise ModelError(file, place, got=repr(name), expected=names) from None
         if layout.kind not in LAYOUTS:
-            raise ModelError(file, place, got=repr(name), expected=names, hint=f"no instruction computes with {layout.kind}")
+            why = "; run-length streams are for convolutions of int8 networks" if layout.kind == "rl" else ""
+            raise ModelError(file, place, got=repr(name), expected=names, hint=f"no matrix instruction takes {layout.kind}{why}")
     return name
 

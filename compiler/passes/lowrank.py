@@ -125,9 +125,10 @@ def with_sides(model: Model, found: Mapping[str, Repair], rank: int) -> Model:
     tensors, form = dict(model.tensors), WEIGHT_FORMATS["f32"]
     for name, repair in found.items():
         whole = repair.whole
-        stem, (rows, cols) = whole.name.removesuffix(".weight"), whole.matrix
+        rows, cols = whole.matrix
         for side, shape in ((SIDE_IN, (rank, cols)), (SIDE_OUT, (rows, rank))):
-            tensors[f"{name}.{side}"] = SideTensor(f"{stem}.{side}", shape, form, source=whole, repair=repair, side=side)
+            tensors[f"{name}.{side}"] = SideTensor(f"{whole.name} ({side} of its repair)", shape, form, source=whole, repair=repair,
+                                                   side=side)
     return replace(model, config=replace(model.config, side_rank=rank), tensors=tensors)
 
 

@@ -19,6 +19,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import SEEK_END
+from tempfile import TemporaryFile
+from weakref import finalize
 
 import numpy as np
 
@@ -39,18 +42,40 @@ def parse_project(text: str) -> int:
     return int(block)
 
 
+class _Kept:
+    """Blocks of a model's matrices, fp32, in a file without a name: together they may be larger than memory."""
+
+    def __init__(self) -> None:
+        self._file = TemporaryFile()            # noqa: SIM115 (open as long as tensors read it)
+        finalize(self, self._file.close)
+
+    def end(self) -> int:
+        """Where what is put next may begin."""
+        return self._file.seek(0, SEEK_END)
+
+    def put(self, start: int, values: F32) -> None:
+        self._file.seek(start)
+        self._file.write(values.tobytes())
+
+    def get(self, start: int, count: int) -> F32:
+        self._file.seek(start)
+        return np.frombuffer(self._file.read(4 * count), np.float32)
+
+
 class Projection:
     """The nearest block-diagonal matrix of a matrix. It is found when it is asked for, and kept."""
 
-    def __init__(self, matrix: Tensor, squares: Squares) -> None:
-        self.matrix, self.squares = matrix, squares
+    def __init__(self, matrix: Tensor, squares: Squares, kept: _Kept) -> None:
+        self.matrix, self.squares, self._kept = matrix, squares, kept
 
     @cached_property
-    def _found(self) -> tuple[dict[str, F32], float, float]:
-        """All blocks by stage, (down, across, block, block, block); the squares of the matrix, and of what is left of it."""
+    def _found(self) -> tuple[int, float, float]:
+        """Where its blocks are kept; the squares of the matrix, and of what is left of it.
+
+        One stage behind the other, each fp32 (down, across, block, block, block).
+        """
         side, block, across = self.squares.side, self.squares.block, self.squares.across
-        blocks = {stage: np.zeros(self.squares.blocks_shape, np.float32) for stage in STAGES}
-        whole = rest = 0.0
+        start, whole, rest = self._kept.end(), 0.0, 0.0
         for down in range(self.squares.down):
             rows = self.matrix.rows(down * side, (down + 1) * side).astype(np.float64)
             slices = rows.reshape(block, block, across, block, block).transpose(2, 1, 3, 0, 4)      # (j, k, b, r, c)
@@ -58,15 +83,22 @@ class Projection:
             first, root = u[..., 0], np.sqrt(s[..., :1])                                            # (j, k, b, r), (j, k, b, 1)
             largest = np.take_along_axis(first, np.abs(first).argmax(-1, keepdims=True), -1)
             root_with_sign = np.where(largest < 0, -root, root)
-            blocks[LEFT][down] = (first * root_with_sign).transpose(0, 1, 3, 2)
-            blocks[RIGHT][down] = (v[..., 0, :] * root_with_sign).transpose(0, 2, 1, 3)
+            for stage, blocks in ((LEFT, (first * root_with_sign).transpose(0, 1, 3, 2)),
+                                  (RIGHT, (v[..., 0, :] * root_with_sign).transpose(0, 2, 1, 3))):
+                at = start + STAGES.index(stage) * self._stage_bytes + down * self._stage_bytes // self.squares.down
+                self._kept.put(at, blocks.astype(np.float32))
             whole += float(np.square(s).sum())
             rest += float(np.square(s[..., 1:]).sum())
-        return blocks, whole, rest
+        return start, whole, rest
 
-    def blocks(self, stage: str) -> F32:
-        """All blocks of a stage, as files have them: (down * across * n, block)."""
-        return self._found[0][stage].reshape(-1, self.squares.block)
+    @property
+    def _stage_bytes(self) -> int:
+        return 4 * self.squares.between * self.squares.block
+
+    def blocks(self, stage: str, first: int, last: int) -> F32:
+        """Rows of all blocks of a stage, which files have as (down * across * n, block)."""
+        cols, start = self.squares.block, self._found[0] + STAGES.index(stage) * self._stage_bytes
+        return self._kept.get(start + 4 * first * cols, (last - first) * cols).reshape(-1, cols)
 
     @property
     def sums(self) -> tuple[float, float]:
@@ -82,7 +114,7 @@ class ProjectedBlocks(DerivedTensor):
     stage: str
 
     def _rows(self, first: int, last: int) -> F32:
-        return self.projection.blocks(self.stage)[first:last]
+        return self.projection.blocks(self.stage, first, last)
 
 
 def project(model: Model, block: int, progress: Progress = None, *, count: bool = True) -> Model:
@@ -96,6 +128,7 @@ def project(model: Model, block: int, progress: Progress = None, *, count: bool 
         raise ModelError(model.path, "--project", got="a model with block-diagonal matrices", expected="a dense model")
     check_sides(c, block, model.path, "--project", f"monarch:{block}")
     config, tensors, found = replace(c, monarch=block), dict[str, Tensor](), dict[str, Projection]()
+    kept = _Kept()
     for role, _ in roles(config):
         name, _, stage = role.rpartition(".")
         if stage not in STAGES:
@@ -103,8 +136,8 @@ def project(model: Model, block: int, progress: Progress = None, *, count: bool 
             continue
         matrix = model.tensors[name]
         squares = Squares(matrix.shape[0] // block ** 2, matrix.shape[1] // block ** 2, block)
-        projection = found.setdefault(name, Projection(matrix, squares))
-        blocks = ProjectedBlocks(f"{matrix.name.removesuffix('.weight')}.{stage}", (squares.between, block), form, source=matrix,
+        projection = found.setdefault(name, Projection(matrix, squares, kept))
+        blocks = ProjectedBlocks(f"{matrix.name} ({stage} of its projection)", (squares.between, block), form, source=matrix,
                                  projection=projection, stage=stage)
         tensors[role] = stage_tensor(blocks, squares, stage)
     said = [f"projected: block-diagonal, blocks of {block} x {block} in squares of {block ** 2} x {block ** 2}"]

@@ -188,6 +188,8 @@ def layout_of(tensor: Tensor, wanted: SparseLayout | Able | None) -> SparseLayou
         return None
     if isinstance(wanted, SparseLayout):
         return wanted
+    if 0 < wanted.most_columns < tensor.matrix[1]:
+        return None
     source, width = tensor, int(tensor.format.packing.bits)
     while isinstance(source, DerivedTensor) and source.rounds:
         source = source.source

@@ -65,7 +65,7 @@ class Near(Target):
             return Able(lambda layout: False, f"machine {machine.name} has no sp unit that reaches the scratchpad")
         if form not in FORMS:
             return Able(lambda layout: False, f"no instruction computes with {form} values without their zeros")
-        return Able(lambda layout: layout.kind in LAYOUTS, "no instruction computes with it")
+        return Able(lambda layout: layout.kind in LAYOUTS, "no instruction computes with it", machine.parameter("sp.activations"))
 
     @property
     def reached(self) -> bool:

@@ -21,7 +21,7 @@ from compiler.formats.layouts import Able
 from compiler.formats.recipe import Recipe, parse_format, read_recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.model.model import Model
-from compiler.passes.sparse_weights import Zeros, layout_of
+from compiler.passes.sparse_weights import SparseTensor, Zeros, layout_of
 from isa.reference import ReferenceMachine
 
 Mask = npt.NDArray[np.bool_]
@@ -197,7 +197,7 @@ def test_layouts_of_a_recipe(tmp_path: Path) -> None:
     for text, said in (('[layouts]\n"layers.*.nothing" = "bm"', "layouts.layers.*.nothing: matches no matrix"),
                        ("[layouts]\nx = 3", "layouts.x: 3; expected auto"),
                        ('sparse = "nm:5:4"', "sparse: 'nm:5:4'; expected auto, off, nm:N:M"),
-                       ('sparse = "rl"', "no instruction computes with rl")):
+                       ('sparse = "rl"', "no matrix instruction takes rl; run-length streams are for convolutions")):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(ModelError) as error:
             compile_model(pruned("2:4"), recipe=read_recipe(str(file)))
@@ -249,14 +249,17 @@ def test_blocks_that_no_buffer_holds_are_refused() -> None:
         compiled(pruned("block"), "f32", "bl:16x4", machine=fetching_machine(12 << 10), chunk=3)
 
 
-def test_a_vector_that_has_no_room_is_refused() -> None:
+def test_a_vector_that_has_no_room() -> None:
+    """Nothing is chosen for a matrix with more columns than the unit holds; what was asked for is refused."""
     path = Path(fetching_machine(1 << 16))
     text = path.read_text(encoding="utf-8")
     before, unit, behind = text.partition("[unit.sp]")
     few = path.with_name("few.toml")
     few.write_text(before + unit + behind.replace("value = 65_536", "value = 40", 1), encoding="utf-8")
+    made = compiled(pruned("2:4"), "i8", machine=str(few)).model
+    assert not any(isinstance(tensor, SparseTensor) for tensor in made.tensors.values())
     with pytest.raises(ModelError, match=r"(?s)q has 48 columns; expected at most the 40 .* \(sp.activations\).*--sparse off"):
-        compiled(pruned("2:4"), "i8", machine=str(few))
+        compiled(pruned("2:4"), "i8", "nm:2:4", machine=str(few))
 
 
 def test_a_unit_that_is_not_used_need_not_reach_weights() -> None:

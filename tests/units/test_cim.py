@@ -10,6 +10,7 @@ from unit_bench import Bench, Trapped, refused
 
 from isa.instruction import rows
 from isa.traps import Cause
+from isa.units.cim.held import sound
 
 ILLEGAL = Cause.ILLEGAL_OPERAND
 PATTERNS = ((2, 4), (1, 4), (2, 8), (4, 8), (3, 5), (8, 16), (1, 1), (4, 4), (8, 8))
@@ -45,6 +46,31 @@ def events(done):
 
 
 # ------------------------------------------------------------------------------------------------ tiles
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 1)])
+def test_what_no_load_leaves_is_no_sound_state(n, m):
+    """As a snapshot may say it: another number of weights, a weight beyond the matrix, places that do not rise."""
+    bench = Bench(FLEXCIM)
+    load(bench, np.tile(np.where(np.arange(67) % 4 < 2, 3, 0), (33, 1)), n, m, 1)
+
+    def is_sound(name=None, at=0, value=0):
+        state = {key: array.copy() for key, array in bench.m.state.items()}
+        if name:
+            state[f"cim.{name}"].reshape(16, -1)[1, at] = value
+        return sound(state, bench.m.parameter)
+
+    rows, count = 128, int(bench.m.state["cim.held"][6 + 5])
+    stored = 67 if n == m else 34
+    assert is_sound() and is_sound("held", 5, count)
+    assert not is_sound("held", 5, count + 1) and not is_sound("held", 5, 0) and not is_sound("cells", 31 * rows + stored, 1)
+    if n < m:
+        assert not is_sound("places", 1, 0) and not is_sound("places", 0, 4)
+        state = {key: array.copy() for key, array in bench.m.state.items()}
+        state["cim.places"].reshape(16, -1)[1, 32:34] = 2, 3            # columns 66 and 67 of the first row: 67 is not there
+        state["cim.cells"].reshape(16, -1)[1, 33] = 1
+        state["cim.held"][6 + 5] = np.count_nonzero(state["cim.cells"].reshape(16, -1)[1])
+        assert not sound(state, bench.m.parameter)
 
 
 @pytest.mark.parametrize("preset", [FLEXCIM, ODD, SQUARE], ids=["flexcim", "odd", "square"])
