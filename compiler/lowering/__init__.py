@@ -12,6 +12,7 @@ where they lie, else they are fetched.
     program.py, sampling.py   the loops around the operations, the choice of a token
     batch.py, turns.py        several texts side by side; halves of their tokens that take turns
     residency.py              what stays in the scratchpad: its copy at the start, the way between layers that stay and others
+    swaps.py                  keys and values that come near before their layer attends, and go back
     profile.py, formula.py    what the code reads, counted while it is written; as a formula
     search.py                 the size of the tile buffers, of which the profile says what is best
     data.py                   what a program holds beside its code
