@@ -2,10 +2,10 @@
 the dense matrix.
 
 Prints one JSON object. `giga_weights_per_second` counts the weights of the dense matrix, zeros too. `cache` is a matrix of 1 MiB
-dense, `memory` one of 64 MiB. A layout, the dense product and a read of the stored bytes run in turns: `of_dense` is how many times
-as fast as the dense product a layout is, `of_bandwidth` its share of the rate at which the host reads. Weights lie in flash, as
-those of a model do; `unknown` is the same in DRAM, where metadata is checked and zeros are counted each time. `cim` stands in
-macros, of which the machine here has enough; they are loaded once.
+dense, `wider` one of 2 MiB, `memory` one of 64 MiB. A layout, the dense product and a read of the stored bytes run in turns:
+`of_dense` is how many times as fast as the dense product a layout is, `of_bandwidth` its share of the rate at which the host reads.
+Weights lie in flash, as those of a model do; `unknown` is the same in DRAM, where metadata is checked and zeros are counted each
+time. `cim` stands in macros, of which the machine here has enough; they are loaded once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from isa.program import Program, Section
 from isa.program_file import FileSlice
 
 FLASH, DRAM, X, ACC, SCALE = 0x10_0000_0000, 0x8100_0000, 0x1000_0000, 0x1010_0000, 0x1020_0000
-SIZES = {"cache": (1024, 1024, 200), "memory": (8192, 8192, 4)}         # rows, columns, products in a run
+SIZES = {"cache": (1024, 1024, 200), "wider": (1024, 2048, 100), "memory": (8192, 8192, 4)}       # rows, columns, products in a run
 CASES = (("bm", 0.5), ("bm", 0.3), ("bm", 0.1), ("bm:4", 0.3), ("bm:4", 0.1), ("cs", 0.05), ("bl:16x1", 0.1), ("nm:2:4", 1),
          ("nm:4:8", 1), ("nm:2:8", 1))
 MACROS = 256            # for a matrix of 1024 x 1024
@@ -55,7 +55,7 @@ _start: li      a0, {x}
 """
 
 
-@njit("int64(int64[::1])")  # type: ignore[untyped-decorator]
+@njit("int64(int64[::1])")
 def total(words: Any) -> Any:
     """The sum of int64 (n,). Nothing that reads all of them takes less time."""
     found = 0

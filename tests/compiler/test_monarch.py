@@ -174,7 +174,7 @@ def test_blocks_are_kept_in_a_file_and_named_after_the_matrix() -> None:
     """A part of the rows of each stage, in any order; a message names a tensor that the file has."""
     model = random_model(SQUARE)
     found = project(model, 3, count=False)
-    blocks = {stage: found.tensor(f"layers.1.down.{stage}").source.source for stage in ("left", "right")}       # type: ignore
+    blocks = {stage: found.tensor(f"layers.1.down.{stage}").source.source for stage in ("left", "right")}
     whole = {stage: tensor.rows() for stage, tensor in blocks.items()}
     for first, last in ((5, 6), (0, 4), (7, 40)):
         for stage, tensor in blocks.items():
