@@ -91,6 +91,22 @@ class _Pattern:
         return Vector(builder, shuffle(builder, low.value, high.value, range(SIZE)))
 
 
+def _sums_of_rows(builder: Any, registers: list[Any]) -> Any:
+    """int32 (4,): the sums of four rows. One register has four numbers of each row, two have eight of each of two rows."""
+    def lanes(order: list[int]) -> list[int]:
+        """An order within four numbers, for each four of a register; those of the last register are numbered from 16."""
+        return [start + at for start in range(0, 16, 4) for at in order]
+
+    first, last = registers[0], registers[-1]
+    low, high = ([0, 1, 16, 17], [2, 3, 18, 19]) if len(registers) > 1 else ([0, 1, 2, 3], [2, 3, 0, 1])
+    sums = builder.add(shuffle(builder, first, last, lanes(low)), shuffle(builder, first, last, lanes(high)))
+    sums = builder.add(sums, shuffle(builder, sums, sums, lanes([1, 0, 3, 2])))
+    if len(registers) == 1:
+        return shuffle(builder, sums, sums, [0, 4, 8, 12])
+    sums = builder.add(sums, shuffle(builder, sums, sums, [at ^ 4 for at in range(16)]))
+    return shuffle(builder, sums, sums, [0, 8, 2, 10])
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windows: Any, w: Any, step: Any, x: Any, ahead: Any,
                 out: Any) -> Any:
@@ -140,14 +156,13 @@ def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windo
                 prefetch(builder, builder.add(line, builder.add(builder.mul(number, I64(pattern.values)), ahead)))
         with builder.if_then(builder.icmp_signed("!=", builder.and_(windows, I64(1)), I64(0))):
             window(builder.sub(windows, I64(1)), 0)
-        share = 16 // rows
-        for i, each in enumerate(slots):
+        totals = []
+        for each in slots:
             total = Vector(builder, builder.load(each[0]))
             for slot in each[1:]:
                 total = total + Vector(builder, builder.load(slot))
-            for row in range(rows):
-                part = shuffle(builder, total.of(I32), total.of(I32), range(row * share, row * share + share))
-                result = call(builder, f"llvm.vector.reduce.add.v{share}i32", I32, [part])
-                builder.store(result, pointer(builder, builder.add(out, I64(4 * (i * rows + row))), I32)).align = 1
+            totals.append(total.of(I32))
+        found = _sums_of_rows(builder, totals)
+        builder.store(found, pointer(builder, out, found.type)).align = 1
         return context.get_dummy_value()
     return types.none(n, m, *[types.int64] * 8), emit
