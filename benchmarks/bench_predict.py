@@ -1,13 +1,14 @@
 """Speed of predicted neurons beside all neurons, one thread: a model of the 125m shape with random weights, 90 % left alone.
 
-Prints one JSON object. The programs run in turns, and of each operation the best turn counts, so that other work on the host is in
-few of them. `times_as_fast` is dense over predicted, `bound` the ratio of bytes that they read of flash and DRAM, `of_bound` the
-one over the other: of the feed-forward layers with the predictor (`layers`, microseconds of each), and of a whole token (`token`).
-Bytes of the layers are those of their matrices, of the token the counted ones. `load` is that of the host meanwhile: above the
-number of its cores the figures are those of a busy host.
+Prints one JSON object. The programs run in turns, and of each operation the best turn counts. Time is that of the processor, so
+other work on the host is hardly in it. `times_as_fast` is dense over predicted, `bound` the ratio of bytes that they read of flash
+and DRAM, `of_bound` the one over the other: of the feed-forward layers with the predictor (`layers`, microseconds of each), and of
+a whole token (`token`). Bytes of the layers are those of their matrices, of the token the counted ones. `load` is that of the host
+meanwhile.
 
-Both programs have their weights in DRAM, on `slim-nsp`. There zeros are counted anew for each token, since a program may change
-them. `--machine slim` has the matrices of the dense program in flash, where their counts are remembered, and its others in DRAM.
+Both programs have their weights in DRAM, on `slim-nsp`. `--machine slim` has the matrices of the dense program in flash. How many
+zeros a matrix has is remembered on both, since no program changes them; in the rows that a gather brings they are counted each
+time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from functools import partial
 from typing import Any
 
@@ -41,8 +43,8 @@ def layer_operations(program: Program) -> tuple[range, range]:
 
 
 def measured(program: Program, seconds: float) -> dict[str, float]:
-    """Microseconds of each operation in a token."""
-    found = shares(program, Machine, seconds)["operations"]
+    """Microseconds of the processor of each operation in a token."""
+    found = shares(program, Machine, seconds, clock=time.thread_time)["operations"]
     return {name.split()[0]: each["microseconds"] * each["per_token"] for name, each in found.items()}
 
 

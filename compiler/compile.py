@@ -47,7 +47,7 @@ from compiler.passes.sparse_weights import Wanted
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
 from compiler.placing.memory_plan import MemoryPlan, plan_memory
 from compiler.placing.near_caches import NAME, OPTION, keep_near
-from compiler.placing.objects import ROLES
+from compiler.placing.objects import POWER, ROLES
 from compiler.placing.weights import plan_weights
 from compiler.targets import Target, target_of
 from isa import sparse as sparse_layouts
@@ -68,12 +68,14 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class Calibrated:
     """A share of neurons to leave alone, and the tokens of a text on which thresholds for it are found; `progress` is called with
-    those that are done, and all. `predictor`: the format in which a predictor of the neurons is fitted; "": there is none."""
+    those that are done, and all. `predictor`: the format in which a predictor of the neurons is fitted; "": there is none.
+    `in_page`: how many of their objects share a page of flash, one of placing.objects.IN_PAGE."""
 
     share: float
     tokens: Sequence[int] = ()
     progress: Progress | None = None
     predictor: str = ""
+    in_page: str = POWER
 
 
 def check_sequences(sequences: int | None) -> None:
@@ -198,6 +200,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if cuts:
             graph = cut_prompts(graph, model.prune_tokens or PruneTokens(), cuts, positions)
         target = kind(preset, quantised, graph, int8=activations != "f32")
+        if isinstance(sparsity, Calibrated):
+            target.in_page = sparsity.in_page
         if caches.dataflow == TPHS and target.reached:
             raise ModelError("", target.place, got=f"--dataflow {TPHS}, and units that read keys and values where they lie",
                              expected="a machine that copies them to its scratchpad first", hint="--machine slim-llama")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compiler.compile import Calibrated, check_sequences, compile_model
 from compiler.compiled import Compiled
-from compiler.errors import ModelError
+from compiler.errors import ModelError, one_of
 from compiler.formats.layouts import check_layout
 from compiler.formats.recipe import Recipe, read_recipe
 from compiler.frontends import load, need_tokenizer
@@ -25,6 +25,7 @@ from compiler.passes.prune_tokens import parse_prune_tokens
 from compiler.passes.reuse import check_columns
 from compiler.passes.select import Caches, parse_select
 from compiler.placing.near_caches import parse_near
+from compiler.placing.objects import IN_PAGE, POWER
 from isa.files import text_of
 from isa.preset import Preset
 
@@ -43,6 +44,7 @@ class Settings:
     activations  of integer weights: i8 (as None) or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
     predictor  the format of a predictor of these neurons; None: there is none
+    in_page    how many of them share a page, one of placing/objects.py; None: a power of two
     adapter    a LoRA adapter that is merged into the checkpoint
     project    what the matrices of layers become, as passes/project.py reads it
     reuse      columns of a piece, where binary and ternary matrices of layers become centres and differences; None: they do not
@@ -66,6 +68,7 @@ class Settings:
     sparsity: float | str | None = None
     calibrate: Path | None = None
     predictor: str | None = None
+    in_page: str | None = None
     prune: str | None = None
     adapter: Path | None = None
     project: str | None = None
@@ -82,9 +85,9 @@ class Settings:
         """The options that were given and that cannot be changed in a compiled program."""
         named = {"weights": "--weights", "sparse": "--sparse", "context": "--context", "kv": "--kv", "chunk": "--chunk",
                  "sequences": "--sequences", "activations": "--activations", "sparsity": "--ffn-sparsity",
-                 "predictor": "--predict", "prune": "--prune", "project": "--project", "adapter": "--adapter",
-                 "reuse": "--reuse", "kv_select": "--kv-select", "kv_select_from": "--kv-select-from", "pack": "--pack",
-                 "dataflow": "--dataflow", "prune_tokens": "--prune-tokens", "kv_near": "--kv-near"}
+                 "predictor": "--predict", "in_page": "--in-page", "prune": "--prune", "project": "--project",
+                 "adapter": "--adapter", "reuse": "--reuse", "kv_select": "--kv-select", "kv_select_from": "--kv-select-from",
+                 "pack": "--pack", "dataflow": "--dataflow", "prune_tokens": "--prune-tokens", "kv_near": "--kv-near"}
         return [named[field.name] for field in fields(self) if field.name in named and getattr(self, field.name) != field.default]
 
     def check(self) -> Settings:
@@ -102,6 +105,10 @@ class Settings:
             raise ModelError("", "--predict", got=f"--ffn-sparsity {self.sparsity}" if self.sparsity else "no --ffn-sparsity",
                              expected="--ffn-sparsity with a number, the share of neurons to leave alone",
                              hint="--ffn-sparsity 0.5 --predict --calibrate TEXT")
+        if self.in_page not in (None, *IN_PAGE):
+            raise ModelError("", "--in-page", got=repr(self.in_page), expected=one_of(IN_PAGE))
+        if self.in_page and not self.predictor:
+            raise ModelError("", "--in-page", got="no --predict", expected="--predict, which makes objects of neurons")
         if self.prune:
             parse_prune(self.prune)
         if self.project:
@@ -137,7 +144,7 @@ class Settings:
 
     def dense(self) -> Settings:
         """The same without skipped neurons, with attention to all keys and values."""
-        other = replace(self, sparsity=None, predictor=None, kv_select=None, kv_select_from=None)
+        other = replace(self, sparsity=None, predictor=None, in_page=None, kv_select=None, kv_select_from=None)
         return other if other.reads_text else replace(other, calibrate=None)
 
     def plain(self) -> Settings:
@@ -165,7 +172,7 @@ class Settings:
             model = replace(model, prune_tokens=parse_prune_tokens(self.prune_tokens))
         sparsity: Calibrated | float | str | None = self.sparsity
         if self.calibrate and isinstance(sparsity, float):
-            sparsity = Calibrated(sparsity, tokens, progress, self.predictor or "")
+            sparsity = Calibrated(sparsity, tokens, progress, self.predictor or "", self.in_page or POWER)
         recipe = self.recipe()
         return compile_model(model, machine=self.machine or "slim", recipe=replace(recipe, progress=progress) if recipe else None,
                              context=self.check().context, kv=self.caches, chunk=self.chunk, sequences=self.sequences,
@@ -179,7 +186,7 @@ class Settings:
         machine = self.machine.contents if isinstance(self.machine, Preset) else contents(self.machine or "slim")
         return {"machine": machine, "weights": contents(self.weights), "sparse": self.sparse,
                 "context": self.context, "kv": self.kv, "chunk": self.chunk, "sequences": self.sequences,
-                "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor,
+                "activations": self.activations, "sparsity": self.sparsity, "predictor": self.predictor, "in_page": self.in_page,
                 "calibrate": read_text(self.calibrate) if self.calibrate else None, "prune": self.prune,
                 "project": self.project, "reuse": self.reuse, "adapter": self.adapter is not None,
                 "kv_select": self.kv_select, "kv_select_from": self.kv_select_from, "pack": self.pack, "dataflow": self.dataflow,

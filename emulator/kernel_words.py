@@ -104,11 +104,13 @@ def _find(block: int, port: int, address: int, size: int, align: int, write: int
 
 
 @njit
-def is_fixed(block: int, host: int) -> bool:
-    """True if what is at a host address of an operand can never change."""
+def is_fixed(block: int, host: int, size: int) -> bool:
+    """True if nothing has changed `size` bytes at the host address of an operand since the program was loaded. If anything can
+    change them later, the machine then forgets what is remembered."""
     span = load(block + 8 * SPANS, np.int64)
     for _ in range(load(block + 8 * SPAN_COUNT, np.int64)):
-        if load(span + 8 * FIXED, np.int64) and 0 <= host - load(span + 8 * HOST, np.int64) < load(span + 8 * SIZE, np.int64):
+        offset = host - load(span + 8 * HOST, np.int64)
+        if load(span + 8 * FIXED, np.int64) and 0 <= offset <= load(span + 8 * SIZE, np.int64) - size:
             return True
         span += 8 * SPAN_WORDS
     return False

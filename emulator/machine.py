@@ -107,6 +107,7 @@ class Machine(ReferenceMachine):
             self._banks = organisation_table(self.preset.banks)
             self._block[block.BANKS] = self._banks.ctypes.data
         self._spans = np.zeros((0, SPAN_WORDS), np.int64)
+        self._constants: tuple[tuple[int, int], ...] = ()   # of the memory, as the spans have them
         self._pieces: list[Piece] = []                      # by rising base, and the bytes of the longest
         self._longest = 0
         self._ranges: list[tuple[int, int, Piece]] = []     # (start, end) of what is decoded; elsewhere a piece holds OTHER
@@ -142,7 +143,7 @@ class Machine(ReferenceMachine):
         self._look_on()
 
     def _describe_memory(self) -> None:
-        """Fill the context block and the table of spans: DRAM first, then the other regions, flash by its sections.
+        """Fill the context block and the table of spans: DRAM first, then the other regions, flash by its sections, constants.
 
         Devices have none: the reference engine meets them.
         """
@@ -155,6 +156,12 @@ class Machine(ReferenceMachine):
         rows = [span(region, base, view) for region, base, view in self.memory.spans() if not region.is_devices]
         dram = self.preset.region(DRAM).base
         rows.sort(key=lambda row: row[0] != dram)
+        self._constants = self.memory.constants             # behind the spans that operands are found in: no unit has a port there
+        for start, end in self._constants:
+            region = self.memory.region(start, end - start)
+            assert region is not None
+            host = self.memory.look(region, start, end - start).ctypes.data
+            rows.append([start, end - start, host, 0, 0, block.SINK, block.SINK, 1])
         self._spans = np.array(rows, np.int64).reshape(-1, SPAN_WORDS)
         self._block[block.SPANS] = self._spans.ctypes.data
         self._block[block.SPAN_COUNT] = len(self._spans)
@@ -221,7 +228,7 @@ class Machine(ReferenceMachine):
     def _words(self, start: int, end: int) -> npt.NDArray[np.uint32]:
         region = self.memory.region(start, end - start)
         assert region is not None
-        return self.memory.view(region, start, end - start).view("<u4")
+        return self.memory.look(region, start, end - start).view("<u4")
 
     def _decode(self, ranges: list[tuple[int, int]]) -> Piece | None:
         """Decode the instructions of some ranges as one piece, and compile the kernels that they need. To be patched.
@@ -268,8 +275,9 @@ class Machine(ReferenceMachine):
         self._everywhere = any(where is None and not writes for _, where, writes, _ in self._hooks)
 
     def _guard(self) -> None:
-        """Make the loop stop in front of writes to code and to what is watched."""
-        watched = [*self.watchpoints, *(place for _, _, writes, _ in self._hooks for place in writes)]
+        """Make the loop stop in front of writes to code, to constants and to what is watched."""
+        watched = [*self.watchpoints, *(place for _, _, writes, _ in self._hooks for place in writes),
+                   *((start, end - start) for start, end in self._constants)]
         top = max(region.end for region in self.preset.regions)             # beyond it nothing is ever written
         self._bounds, self._guards = np.zeros((0, 2), np.uint64), np.zeros((0, 2), np.int64)
         self._guard_also([(start, min(size, top - start)) for start, size in watched if start < top], self._ranges)
@@ -381,8 +389,15 @@ class Machine(ReferenceMachine):
     def _changed(self) -> None:
         super()._changed()
         self._describe_state()
+        self._forget()
         if self._patched != (self.breakpoints, self.watchpoints, self._hooks):
             self._look_on()
+
+    def _forget(self) -> None:
+        """Where memory that was constant may have been written to, forget what is remembered of it."""
+        if self._constants is not self.memory.constants:
+            self._describe_memory()
+            self._guard()
 
     def _advance(self, left: int | None) -> bool:
         """Run compiled code from pc, at most SLICE instructions. False: it stands in front of one that is not plain."""
@@ -407,6 +422,7 @@ class Machine(ReferenceMachine):
         self.handed_over[name] = self.handed_over.get(name, 0) + 1
         for address, destination, _ in self._writes:
             self._decode_again(address, len(destination))
+        self._forget()
         return report
 
     # ---------------------------------------------------------------------------------------------- profile

@@ -446,7 +446,7 @@ class ReferenceMachine(Vocabulary):
         region = self.memory.region(self.pc, 4)
         if region is None or region.is_devices or not self.memory.holds(region, self.pc, 4):
             raise Trap(Cause.FETCH_ACCESS, self.pc, f"no executable memory at {self.pc:#x}" + ("" if self.pc else f"; {_NO_EXIT}"))
-        return int(self.memory.view(region, self.pc, 4).view("<u4")[0])
+        return int(self.memory.look(region, self.pc, 4).view("<u4")[0])
 
     def _execute(self, word: int) -> None:
         if word not in self._decoded:

@@ -82,10 +82,11 @@ def count(c: Lowering) -> Want:
     return Want("count", "active_count", most=c.elements("active"))
 
 
-def elements(c: Lowering, mnemonic: str, target: str, source: str | Want, size: int) -> None:
-    """Gather or scatter elements of `size` bytes by the list. `source`: a value, or the address of a weight."""
+def elements(c: Lowering, mnemonic: str, target: str, source: str | Want, size: int, rows: int = 0) -> None:
+    """Gather or scatter elements of `size` bytes by the list. `source`: a value, or the address of a weight. `rows`: of the table,
+    where those that the list does not name are to be counted."""
     e = c.emit
-    for name, value in (("row_bytes", size), ("src_stride", 0), ("dst_stride", 0), ("table_rows", 0)):
+    for name, value in (("row_bytes", size), ("src_stride", 0), ("dst_stride", 0), ("table_rows", rows)):
         e.csr(f"fetch.{name}", value)
     at, reads = (c.at(source), (source, "active")) if isinstance(source, str) else (source, ("active",))
     e.line("ld a6, active_count")

@@ -68,6 +68,8 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
     for name, values in tables(matrices(graph, layout)).items():
         emit(f"{name}:".ljust(24) + ".float " + ", ".join(map(str, values)).ljust(24) + "# what codes stand for")
     lines += starc.reciprocals(graph)
+    if objects.has_objects(graph):
+        lines += objects.places(target.objects(layout))
     if has_table(graph, memory):
         emit("\n# ---- where the code of each layer is: those with the same formats share it")
         for chunk in (False,) * (memory.sequences == 1) + (True,) * bool(memory.framed):

@@ -2,7 +2,8 @@
 
 Where the scratchpad has room for the objects of a whole layer they are fetched once, and gate, up and down read them there: their
 rows are as far apart as objects. Else they come in tiles, twice: gate and up, then down when all activations are known. What is
-computed is the same. A row has its scales in the file of the other weights, from where they are gathered too.
+computed is the same. A row has its scales in the file of the other weights, from where they are gathered too. Where the number of
+an object does not say where it is, a table does: the places of active neurons are gathered from it first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from compiler.errors import RoomError
 from compiler.graph import Graph, Op, title_of
 from compiler.lowering import turns
 from compiler.lowering.active import count, down_scaled, elements
-from compiler.lowering.emit import Source, Want, number
+from compiler.lowering.emit import Source, Want, number, symbol
 from compiler.lowering.lower import Lowering, lowers
 from compiler.lowering.tiles import Tile, gathered
 from compiler.passes.predict import PARTS
@@ -51,6 +52,8 @@ def scratch(machine: Preset, objects: Objects, dim: int, *, halves: bool = False
             sizes[f"{role}_scales"] = max(4, *(placed.rows * placed.row_scale_bytes for placed in scaled))
         if books := [placed.format.book for placed in scaled if placed.format.book]:
             sizes[f"{role}_codebook"] = max(books)
+    if not all(neuron.by_number for neuron in bodies):
+        sizes["object_places"] = 4 * hidden
     whole = hidden * max(neuron.size for neuron in bodies)
     times, share = (2, SHARE_OF_HALVES) if halves else (1, SHARE)
     if times * whole <= machine.region(SRAM).size * share and (not codes or hidden <= machine.parameter("lut.activations")):
@@ -89,11 +92,27 @@ def _table(c: Lowering, part: int) -> Iterator[str]:
 def _fetch(c: Lowering) -> None:
     """The objects of active neurons, one behind the other, to where there is room for all."""
     e, neuron = c.emit, _neuron(c)
-    with turns.objects(c), _table(c, 0) as table, _here(c, 0) as to:
-        for name, value in (("row_bytes", neuron.size), ("src_stride", neuron.slot_bytes), ("dst_stride", 0),
-                            ("table_rows", neuron.count)):
-            e.csr(f"fetch.{name}", value)
-        e.op("fetch.rows", to, table, c.at("active"), count(c), reads=("active",), writes=("objects_here",), near=False)
+    with turns.objects(c):
+        _look_up(c)
+        index, stride = _list(c)
+        with _table(c, 0) as table, _here(c, 0) as to:
+            for name, value in (("row_bytes", neuron.size), ("src_stride", stride), ("dst_stride", 0),
+                                ("table_rows", neuron.count if neuron.by_number else 0)):
+                e.csr(f"fetch.{name}", value)
+            e.op("fetch.rows", to, table, c.at(index), count(c), reads=(index,), writes=("objects_here",), near=False)
+
+
+def _list(c: Lowering) -> tuple[str, int]:
+    """The list by which `fetch.rows` finds objects, and the bytes of a step of its numbers."""
+    neuron = _neuron(c)
+    return ("active", neuron.slot_bytes) if neuron.by_number else ("object_places", neuron.unit)
+
+
+def _look_up(c: Lowering) -> None:
+    """The places of active neurons, where their numbers do not say them. This counts the neurons that are left alone."""
+    neuron = _neuron(c)
+    if not neuron.by_number:
+        elements(c, "fetch.rows", "object_places", symbol(f"places_of_objects{c.body}"), 4, neuron.count)
 
 
 @contextmanager
@@ -125,7 +144,7 @@ def _rows(c: Lowering, unit: str, roles: Sequence[str], to: Mapping[str, int], m
     with _table(c, first) as table:
         c.emit.order("fetch", ("active",), ())
         with gathered(c, unit, table, neuron.count, size, [(c.at(name), step) for name, step in to.items()], None, most,
-                      stride=neuron.slot_bytes) as tile:
+                      _list(c)) as tile:
             yield tile, size
 
 
@@ -162,11 +181,18 @@ def _behind(c: Lowering, at: Source, size: int) -> Source:
     return "a7"
 
 
+def _begin(c: Lowering) -> None:
+    """What the first products need: all objects, or where they are."""
+    if "objects_here" in c.memory.slots:
+        _fetch(c)
+    else:
+        _look_up(c)
+
+
 @lowers("gemv.objects", "gemv.objects.gated")
 def gemv_objects(c: Lowering, op: Op) -> None:
     e, x, placed = c.emit, op.inputs[0], [c.tensor(role) for role in op.weights]
-    if "objects_here" in c.memory.slots:
-        _fetch(c)
+    _begin(c)
     e.order("vec", (x, "objects_here"), op.outputs)
     with _rows(c, "vec", [each.role for each in placed], dict.fromkeys(op.outputs, 4)) as (tile, stride):
         e.csr("vec.cols", placed[0].shape[1])
@@ -181,8 +207,7 @@ def gemv_objects(c: Lowering, op: Op) -> None:
 @lowers("gemv.i8.objects", "gemv.i8.objects.gated")
 def gemv_i8_objects(c: Lowering, op: Op) -> None:
     e, (codes, scale, _), placed = c.emit, op.inputs, [c.tensor(role) for role in op.weights]
-    if "objects_here" in c.memory.slots:
-        _fetch(c)
+    _begin(c)
     scales = [_scales(c, role) for role in op.weights]
     named = [f"{each.role}_scales" for each in placed]
     c.build(codes, scale, placed[0].shape[1])
@@ -261,5 +286,16 @@ def about(graph: Graph, layout: WeightLayout, objects: Objects) -> list[str]:
         title = "each layer" if len(alike) == 1 else title_of(layers)
         lines.append(f"predictor of {title}: {into.format}, {into.rows} wide, {own:,} bytes, "
                      f"{100 * own / sum(sizes.values()):.1f} % of what its matrices have")
-        lines.append(f"objects of {title}: {neuron_of(body, objects.page_bytes)}")
+        lines.append(f"objects of {title}: {neuron_of(body, objects.page_bytes, objects.in_page)}")
+    return lines
+
+
+def places(objects: Objects) -> list[str]:
+    """Lines of data: for each body of layers where its objects are, if their numbers do not say it."""
+    lines = list[str]()
+    for body, neuron in enumerate(objects.bodies):
+        if not neuron.by_number:
+            lines.append(f"places_of_objects{body}:".ljust(48) + f"# of each neuron of a layer, in units of {neuron.unit} bytes")
+            found = neuron.places.tolist()
+            lines += ["    .word " + ", ".join(map(str, found[at:at + 16])) for at in range(0, len(found), 16)]
     return lines

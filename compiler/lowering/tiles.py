@@ -294,10 +294,10 @@ def _length(c: Lowering, size: int | Varied | Ends, table: str, rows: str, run: 
 
 @contextmanager
 def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: int, to: Sequence[tuple[Source, int]],
-             scales: tuple[Source, int] | None, limit: int = 0, stride: int = 0) -> Iterator[Tile]:
-    """The rows of a table that the list at `active` names; there may be none. If a buffer holds the whole table, they are fetched
-    all at once; else as many at a time as it holds. With a `limit`, at most so many. `stride`: bytes between rows that are part of
-    something larger, which have no scales here; 0: rows lie side by side.
+             scales: tuple[Source, int] | None, limit: int = 0, listed: tuple[str, int] = ("active", 0)) -> Iterator[Tile]:
+    """The rows of a table that the list of active neurons names; there may be none. If a buffer holds the whole table, they are
+    fetched all at once; else as many at a time as it holds. With a `limit`, at most so many. `listed`: the list, and the bytes
+    between rows that are part of something larger, which have no scales here; 0: rows lie side by side.
 
     The fetch unit is told the table's size only if all rows are fetched at once: then it counts the rows that it skips. With tiles
     it would count the rows of other tiles too.
@@ -308,22 +308,22 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
     _check(c, row_bytes + scale_bytes, most)
     most = min(most, limit) if limit else most
     whole = most >= table_rows
-    near = isinstance(table, Want) and c.is_near(table)
+    near, (names, stride) = isinstance(table, Want) and c.is_near(table), listed
     copied = scales is not None and not (scale_bytes == 0 and near)         # one scale for all need not be copied
 
     def gather(sources: Sequence[Source], index: Source, count: str, behind: str) -> None:
         e.line(f"sync.wait.fetch {BUFFER_TAG}")
         for name, value in (("src_stride", stride), ("dst_stride", 0)):
             e.csr(f"fetch.{name}", value)
-        e.csr("fetch.table_rows", table_rows if whole else 0)
+        e.csr("fetch.table_rows", table_rows if whole and names == "active" else 0)
         e.csr("fetch.row_bytes", row_bytes)
-        e.op("fetch.rows", BUFFER, sources[0], index, count, reads=("active",), near=near)
+        e.op("fetch.rows", BUFFER, sources[0], index, count, reads=(names,), near=near)
         if copied:
             _behind(c, behind, min(most, table_rows) * row_bytes)
             if scale_bytes:
                 e.csr("fetch.table_rows", 0)
                 e.csr("fetch.row_bytes", scale_bytes)
-                e.op("fetch.rows", behind, sources[1], index, count, reads=("active",), near=near)
+                e.op("fetch.rows", behind, sources[1], index, count, reads=(names,), near=near)
             else:
                 e.op("fetch.copy", behind, sources[1], number(4), near=near)
 
@@ -331,12 +331,12 @@ def gathered(c: Lowering, unit: str, table: Source, table_rows: int, row_bytes: 
     if whole:
         with e.taken(1 + copied) as (count, *behind), e.profile.known(count, table_rows, exact=False):
             e.line(f"ld {count}, active_count")
-            gather(sources, c.at("active"), count, *behind or ("",))
+            gather(sources, c.at(names), count, *behind or ("",))
             with _used(c, unit):
                 yield Tile(BUFFER, count, [address for address, _ in to], [behind[0] if behind else sources[-1]])
         return
     with e.taken(4 + len(to)) as (index, left, here, scales_at, *pointers), e.pinned(*sources) as held:
-        e.move(index, c.at("active"))
+        e.move(index, c.at(names))
         e.line(f"ld {left}, active_count")
         for pointer, (address, _) in zip(pointers, to, strict=True):
             e.move(pointer, address)

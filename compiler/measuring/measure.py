@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -170,9 +170,10 @@ def _loaded(program: Program, make: Maker, preset: Preset | None, prompt: int) -
 # ------------------------------------------------------------------------------------------------ where the time goes
 
 
-def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None, depth: int = 1) -> dict[str, Any]:
+def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None, depth: int = 1,
+           clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
     """{"units": share of the time by unit, "operations": {name: {"microseconds", "per_token", "share"}}}; None for both if no token
-    was measured. depth: positions before the first token.
+    was measured. depth: positions before the first token. clock: in seconds.
     """
     places = {symbol.name: symbol.value for symbol in program.symbols}
     following = _following(places)
@@ -181,14 +182,14 @@ def shares(program: Program, make: Maker, seconds: float, preset: Preset | None 
     machine.breakpoints = {places["token"]}
     machine.run().unless_interrupted()
     taken: dict[str, list[float]] = defaultdict(list)
-    at, end, began = "token", time.perf_counter() + seconds, time.perf_counter()
+    at, end = "token", time.perf_counter() + seconds
     current: list[tuple[str, float]] = []                   # of a token that is not complete: it counts when it is
     while (time.perf_counter() < end and len(taken["token"]) < STRETCH) or len(taken["token"]) < WARM:
         machine.breakpoints = {places[name] for name in following[at]}
-        began = time.perf_counter()
+        began = clock()
         if machine.run().unless_interrupted().reason != "breakpoint":
             break
-        passed = time.perf_counter() - began
+        passed = clock() - began
         at = next(name for name in following[at] if places[name] == machine.pc)
         current.append((at, passed))
         if at == "token":

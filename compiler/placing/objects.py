@@ -3,25 +3,31 @@
     objects = plan_objects(layout, page_bytes)      offsets and sizes, nothing is read
     objects.write(stream)
 
-One gather then brings all that a neuron needs. An object begins with a slot: number times `slot_bytes` is its place, so that
-`fetch.rows` finds it. As many slots as a power of two share a page, and no object crosses its end; an object that is larger than a
-page begins with one. Layers begin with a page, too. Scales stay in the file of the other weights, which the units read.
+One gather then brings all that a neuron needs. No object crosses the end of a page; one that is larger than a page begins with one.
+Layers begin with a page, too. Scales stay in the file of the other weights, which the units read. How many share a page:
+
+    power   a power of two. Number times `slot_bytes` is the place of an object, so `fetch.rows` finds it by its number
+    most    as many as a page holds. Where that is no power of two, a table says where each object is, for `fetch.rows`
+    one     each begins with a page
 
 Source: SLIM, arXiv 2507.09201, section 4 (the three vectors of a neuron are one object, aligned to pages or packed into one; from
-a third-party reading note). That a page holds a power of two of them is *assumed*.
+a third-party reading note). That a power of two is the usual way is *assumed*.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
 from compiler.placing.weights import Placed, WeightLayout, packed_rows
 
 ROLES = ("gate", "up", "down")
+POWER, MOST, ONE = IN_PAGE = ("power", "most", "one")
 NO_PAGES = 64                       # bytes that stand for a page in a memory without pages: a cache line
 
 
@@ -30,14 +36,14 @@ class Neuron:
     """The object of a neuron in the layers of one body: where its `parts` begin, by role, in bytes from its start.
 
     count  neurons of a layer
-    size   bytes of an object; slot_bytes: from one to the next; layer_bytes: from one layer to the next
+    size   bytes of an object; slot_bytes: from one to the next of a page; together: how many share a page
     """
 
     count: int
     parts: Mapping[str, int]
     size: int
     slot_bytes: int
-    layer_bytes: int
+    together: int
     page_bytes: int
 
     @property
@@ -46,9 +52,31 @@ class Neuron:
         return -(-self.size // self.page_bytes)
 
     @property
-    def together(self) -> int:
-        """Objects that share a page."""
-        return max(1, self.page_bytes // self.slot_bytes)
+    def apart(self) -> int:
+        """Bytes from the first object of a page to that of the next."""
+        return self.pages * self.page_bytes
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes from one layer to the next."""
+        return -(-self.count // self.together) * self.apart
+
+    @property
+    def by_number(self) -> bool:
+        """Whether number times `slot_bytes` is the place of an object. Else number i is at `places[i]` times `unit`."""
+        return self.together * self.slot_bytes == self.apart
+
+    @property
+    def unit(self) -> int:
+        """Bytes that every place is a multiple of."""
+        return gcd(self.slot_bytes, self.apart)
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Where each object is, (count,), in units."""
+        page, number = np.divmod(np.arange(self.count), self.together)
+        found: npt.NDArray[np.int64] = (page * self.apart + number * self.slot_bytes) // self.unit
+        return found
 
     def __str__(self) -> str:
         placed = (f"{self.together} in a page of {self.page_bytes:,} bytes" if self.pages == 1 else
@@ -56,24 +84,22 @@ class Neuron:
         return f"{self.size:,} bytes a neuron, {placed}"
 
 
-def slot_of(size: int, page_bytes: int) -> int:
-    """Bytes from one object of `size` bytes to the next one."""
-    if size > page_bytes:
-        return -(-size // page_bytes) * page_bytes
-    slot = page_bytes
-    while slot % 2 == 0 and slot // 2 >= size:
+def slot_of(size: int, page_bytes: int, in_page: str = POWER) -> tuple[int, int]:
+    """(bytes from one object of `size` bytes to the next one of a page, how many share a page)."""
+    slot = -(-size // page_bytes) * page_bytes
+    while in_page != ONE and slot % 2 == 0 and size <= slot // 2 < page_bytes:
         slot //= 2
-    return slot
+    together = max(1, page_bytes // slot)
+    return (size, page_bytes // size) if in_page == MOST and page_bytes // size > together else (slot, together)
 
 
-def neuron_of(body: Mapping[str, Placed], page_bytes: int) -> Neuron:
+def neuron_of(body: Mapping[str, Placed], page_bytes: int, in_page: str = POWER) -> Neuron:
     """The object of a neuron in layers that are laid out like `body`."""
     at, parts = 0, dict[str, int]()
     for role in ROLES:
         if role in body:
             parts[role], at = at, at + body[role].row_bytes
-    slot, count = slot_of(at, page_bytes), body["down"].rows
-    return Neuron(count, parts, at, slot, -(-count * slot // page_bytes) * page_bytes, page_bytes)
+    return Neuron(body["down"].rows, parts, at, *slot_of(at, page_bytes, in_page), page_bytes)
 
 
 @dataclass(frozen=True)
@@ -82,11 +108,12 @@ class Objects:
 
     layout: WeightLayout
     page_bytes: int
+    in_page: str = POWER
 
     @property
     def bodies(self) -> list[Neuron]:
         """The object of a neuron in each body of the graph."""
-        return [neuron_of(body, self.page_bytes) for body in self.layout.bodies]
+        return [neuron_of(body, self.page_bytes, self.in_page) for body in self.layout.bodies]
 
     @property
     def size(self) -> int:
@@ -96,18 +123,20 @@ class Objects:
         """Write the file; yields (bytes so far, all bytes) behind each layer. A layer is held while it is written."""
         done = 0
         for layer, (_, body) in enumerate(self.layout.layers()):
-            neuron = neuron_of(body, self.page_bytes)
-            objects = np.zeros((neuron.count, neuron.slot_bytes), np.uint8)
+            neuron = neuron_of(body, self.page_bytes, self.in_page)
+            pages = np.zeros((neuron.layer_bytes // neuron.apart, neuron.apart), np.uint8)
+            objects = np.zeros((len(pages) * neuron.together, neuron.slot_bytes), np.uint8)
             for role, at in neuron.parts.items():
                 placed, first = body[role], 0
                 for packed in packed_rows(placed, self.layout.model.tensor(f"layers.{layer}.{role}")):
                     objects[first:first + len(packed), at:at + placed.row_bytes] = packed
                     first += len(packed)
-            stream.write(objects.tobytes().ljust(neuron.layer_bytes, b"\0"))
+            pages[:, :neuron.together * neuron.slot_bytes] = objects.reshape(len(pages), -1)
+            stream.write(pages.tobytes())
             done += neuron.layer_bytes
             yield done, self.size
 
 
-def plan_objects(layout: WeightLayout, page_bytes: int) -> Objects:
+def plan_objects(layout: WeightLayout, page_bytes: int, in_page: str = POWER) -> Objects:
     """The objects of the neurons of a layout whose roles of ROLES are `in_objects`. `page_bytes` 0: of a memory without pages."""
-    return Objects(layout, page_bytes or NO_PAGES)
+    return Objects(layout, page_bytes or NO_PAGES, in_page)

@@ -15,7 +15,7 @@ from compiler.passes.kv_cache import Attention
 from compiler.placing.bank_placement import Banked
 from compiler.placing.made import Contents
 from compiler.placing.memory_plan import MemoryPlan
-from compiler.placing.objects import Objects, plan_objects
+from compiler.placing.objects import POWER, Objects, plan_objects
 from compiler.placing.weights import PAGE, WeightLayout
 from isa.preset import Preset, presets_with
 from isa.regions import SRAM
@@ -53,6 +53,7 @@ class Target:
     neurons    where the objects of neurons live, if there are any (placing/objects.py)
     weights    where they live; caches: where keys and values do; outside: where values do that the scratchpad has no room for
     kept       names of scratch that stay as the start of the program left them
+    in_page    how many objects of neurons share a page, one of IN_PAGE
     in_macros  int8 matrices stand in macros of the cim unit
     by_token   matrices are multiplied where they lie, for one token after the other: chunks of a prompt would save nothing
     """
@@ -66,6 +67,7 @@ class Target:
     kept: tuple[str, ...] = ()
     by_token: ClassVar[bool] = False
     in_macros: bool = False
+    in_page: str = POWER
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         """`int8`: activations of integer weights are int8. Raises ModelError for a graph that this target cannot compute."""
@@ -154,7 +156,7 @@ class Target:
     def objects(self, layout: WeightLayout) -> Objects:
         """Where neurons lie, if they are objects."""
         flash = next((region for region in self.machine.regions if region.name == self.neurons.region), None)
-        return plan_objects(layout, flash.page_bytes if flash else 0)
+        return plan_objects(layout, flash.page_bytes if flash else 0, self.in_page)
 
     def scratch(self) -> dict[str, int]:
         """Bytes of scratch that its operations need, by name: scratchpad beside that of values."""

@@ -16,8 +16,10 @@ from isa.engine.pages import Bytes as Bytes
 from isa.host import most_address_space
 from isa.preset import Preset, PresetError, Problem
 from isa.program_file import Chunk, FileSlice, ProgramError, ProgramFile, Section, require
-from isa.regions import DEVICE_BYTES, Region
+from isa.regions import DEVICE_BYTES, HBM, Region
 from isa.traps import Cause, Trap
+
+LEAST_CONSTANT = 1 << 16            # bytes of a section whose contents are worth knowing as constant
 
 
 class Memory:
@@ -30,6 +32,9 @@ class Memory:
         self._bytes: dict[str, Bytes] = {
             region.name: self._reserved(region) for region in self.regions if region.writable}
         self._mapped: list[tuple[int, Bytes]] = []          # (address, contents) of read-only sections
+        self.constants: tuple[tuple[int, int], ...] = ()
+        """(start, end) of writable memory where nothing can have changed what a read-only section has placed there."""
+        self._shown = 1 << 64, 0            # from the first to behind the last byte that a view could have changed
         self._loaded = False
 
     def _reserved(self, region: Region) -> Bytes:
@@ -60,10 +65,10 @@ class Memory:
             require(not region.is_devices, f"section {section.name} at {section.address:#x} lies in device registers",
                     path=program.path, hint="a symbol names a register, and takes no section: tohost = 0x2000000")
             places.append((section, region))
-        again, self._loaded, self._mapped = self._loaded, True, []
+        again, self._loaded, self._mapped, self.constants = self._loaded, True, [], ()
         for section, region in places:
             if region.writable:
-                target = self.view(region, section.address, section.size)
+                target = self.look(region, section.address, section.size)
                 if again and section.zero_size:
                     pages.clear(target)
                 place(section, target)
@@ -71,6 +76,11 @@ class Memory:
                 contents = _mapped(section)
                 contents.flags.writeable = False
                 self._mapped.append((section.address, contents))
+        low, high = self._shown
+        self.constants = tuple((section.address, section.end) for section, region in places
+                               if region.writable and not set("wx") & set(section.flags) and section.size >= LEAST_CONSTANT
+                               and region.name != HBM              # whose banks are written without an address
+                               and (section.end <= low or section.address >= high))
 
     def __getitem__(self, addresses: slice) -> Bytes:
         """`memory[0x10000000:0x10000040]`: these bytes as a view, read-only in flash. Counts nothing.
@@ -122,7 +132,19 @@ class Memory:
                                       for base, contents in self._mapped)
 
     def view(self, region: Region, address: int, size: int) -> Bytes:
-        """The bytes themselves (not a copy) of a range inside `region`. Raises Trap for flash that holds nothing there."""
+        """The bytes themselves (not a copy) of a range inside `region`. Raises Trap for flash that holds nothing there.
+
+        It may be written to at any time, so this range has no `constants` any more; `look` is for those who only read.
+        """
+        if region.writable:
+            end = address + size
+            self._shown = min(self._shown[0], address), max(self._shown[1], end)
+            if any(start < end and address < stop for start, stop in self.constants):
+                self.constants = tuple(each for each in self.constants if end <= each[0] or each[1] <= address)
+        return self.look(region, address, size)
+
+    def look(self, region: Region, address: int, size: int) -> Bytes:
+        """As `view`, for those who only read."""
         if region.writable:
             start = address - region.base
             return self._bytes[region.name][start:start + size]

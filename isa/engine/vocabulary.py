@@ -107,7 +107,7 @@ class Vocabulary(State):
                     if region := self.check_read(a1, a2):
                         self.count(f"{region.name}.bytes_read", a2)
                         self._reads.append((a1, a2))
-                        self.host.write_all(a0, self.memory.view(region, a1, a2))
+                        self.host.write_all(a0, self.memory.look(region, a1, a2))
                     result = a2
             case services.READ_TOKEN:
                 result = self.host.read_token()
@@ -151,7 +151,7 @@ class Vocabulary(State):
         region = self.check_read(address, size, align)
         if region is None:
             return np.zeros(0, np.uint8)
-        data = self.memory.view(region, address, size).copy()
+        data = self.memory.look(region, address, size).copy()
         self.count(f"{region.name}.bytes_read", size)
         self._reads.append((address, size))
         return data

@@ -59,6 +59,7 @@ STATE: dict[str, str] = {
     "m.preset.regions":     "all regions, with the units that have ports to each",
     "m.memory.region":      "the region that holds all of these bytes, None if none does",
     "m.memory.view":        "the bytes themselves",
+    "m.memory.look":        "the same, for those who only read",
     "m.memory.holds":       "does the region have these bytes? Flash has those of the program's sections, every other region all",
     "m.devices":            "the device registers in mmio ([services.md](services.md))",
     "m.devices.have":       "is there a device register that holds all of these bytes?",

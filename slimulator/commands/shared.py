@@ -102,7 +102,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         from compiler.settings import Settings
         said = {name: others.pop(name) for name in (
             "machine", "weights", "sparse", "context", "kv", "chunk", "activations", "pack", "project", "prune", "prune_tokens",
-            "adapter", "kv_select", "kv_select_from", "kv_near", "dataflow")}
+            "adapter", "kv_select", "kv_select_from", "kv_near", "dataflow", "in_page")}
         predict, form = others.pop("predict"), others.pop("predictor")
         if form and not predict:
             raise click.UsageError("--predictor goes with --predict")
@@ -157,6 +157,10 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                           "read. Gate, up and down of a neuron are stored side by side, in flash where the machine has it."),
         click.option("--predictor", type=click.Choice(["i8", "i4", "t2"]),
                      help="Format of the weights of --predict; by default i8."),
+        click.option("--in-page", type=click.Choice(["power", "most", "one"]),
+                     help="With --predict: how many neurons share a page of flash. power, the default: a power of two, so that the "
+                          "number of a neuron says its place; most: as many as a page holds, by a table of places; one: each "
+                          "begins with a page."),
         click.option("--adapter", type=FILE, metavar="DIR",
                      help="Merge a LoRA adapter (a PEFT directory) into the checkpoint first."),
         click.option("--reuse", is_flag=True,

@@ -20,7 +20,7 @@ from compiler.graph import EXACT, Executor, Op, graph_of
 from compiler.model.model import Model
 from compiler.passes.calibrate import FoundTensor
 from compiler.passes.predict import FORMATS, fit, thresholds
-from compiler.placing.objects import slot_of
+from compiler.placing.objects import MOST, ONE, POWER, slot_of
 from compiler.running.parameters import set_parameters
 from compiler.settings import Settings
 from emulator.machine import Machine
@@ -36,9 +36,10 @@ MODELS = {**{name: SHAPES[name] for name in ("plain", "gelu", "relu2", "opt", "b
 
 
 def predicted(shape: str, weights: str = "", machine: str = "slim", *, share: float = 0.5, form: str = "i8",
-              sequences: int | None = None) -> Compiled:
+              sequences: int | None = None, in_page: str = POWER) -> Compiled:
     return compile_model(random_model(MODELS[shape], ternary=shape == "bitnet"), machine=machine, sequences=sequences,
-                         sparsity=Calibrated(share, TEXT, predictor=form), recipe=read_recipe(weights) if weights else None)
+                         sparsity=Calibrated(share, TEXT, predictor=form, in_page=in_page),
+                         recipe=read_recipe(weights) if weights else None)
 
 
 @pytest.mark.parametrize("machine", ["slim", "small"])
@@ -57,6 +58,19 @@ def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, weigh
     runner.tensor("max_tokens", "i32[2]")[:] = 2, 0
     check = HazardCheck(runner)
     assert runner.run().reason == "exit" and check.hazards == []
+
+
+@pytest.mark.parametrize(("weights", "machine"), [
+    *((weights, "slim") for weights in ("b1", "i2", "i3", "i4", "c2", "c3", "c4:fit", "t2:row", "bf16", "c4:nf4:16", "i4:16")),
+    *((weights, "small") for weights in ("b1", "i3", "c3", "c4:nf4:16"))])
+def test_all_other_formats(weights: str, machine: str, tmp_path: Path) -> None:
+    """With a scale for a group of columns `down` needs one for each row: its columns are cut into neurons."""
+    recipe = weights
+    if weights.endswith(":16"):
+        recipe = str(tmp_path / "recipe.toml")
+        Path(recipe).write_text(f'weights = "{weights}"\n[roles]\n"layers.*.down" = "{weights.replace("16", "80")}"\n')
+    compiled = predicted("plain", recipe, small_machine(20480) if machine == "small" else machine)
+    assert compare(compiled, compiled.build(tmp_path), PROMPT[:4])[1] is None
 
 
 @pytest.mark.parametrize("weights", ["i8", "f32"])
@@ -144,6 +158,21 @@ def test_the_level_is_read_at_each_token_and_zero_keeps_all(tmp_path: Path) -> N
     assert shares[1] == 0.0
 
 
+def test_the_level_can_change_while_the_program_runs(tmp_path: Path) -> None:
+    compiled, passes = predicted("plain", "i8", share=0.9375), list[int]()
+
+    def emit(_: int) -> None:
+        passes.append(runner.counters["thr.passes"])
+        runner.tensor("ffn_sparsity", "f32[1]")[:] = 0.0 if len(passes) == 3 else 0.9375
+
+    runner = Machine("slim", Host(PROMPT[:1], emit=emit))
+    runner.load(compiled.build(tmp_path))
+    set_parameters(runner, max_tokens=6)
+    assert runner.run().reason == "exit"
+    active = np.diff(passes).tolist()
+    assert active[2] == 2 * 80 and max(active[:2] + active[3:]) < 80
+
+
 def test_formats_of_predictors(tmp_path: Path) -> None:
     sizes = []
     for form in FORMATS:
@@ -160,10 +189,30 @@ def test_formats_of_predictors(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ objects
 
 
-@pytest.mark.parametrize(("size", "page", "slot"), [(24, 64, 32), (64, 64, 64), (12288, 4096, 12288), (12288, 16384, 16384),
-                                                    (6144, 16384, 8192), (12300, 4096, 16384), (1, 64, 1)])
-def test_objects_do_not_cross_pages_unless_they_are_larger(size: int, page: int, slot: int) -> None:
-    assert slot_of(size, page) == slot
+@pytest.mark.parametrize(("size", "page", "power", "most", "one"), [
+    (24, 64, (32, 2), (32, 2), (64, 1)), (64, 64, (64, 1), (64, 1), (64, 1)), (1, 64, (1, 64), (1, 64), (64, 1)),
+    (12288, 4096, (12288, 1), (12288, 1), (12288, 1)), (12288, 16384, (16384, 1), (16384, 1), (16384, 1)),
+    (6144, 16384, (8192, 2), (8192, 2), (16384, 1)), (192, 4096, (256, 16), (192, 21), (4096, 1)),
+    (12300, 4096, (16384, 1), (16384, 1), (16384, 1)), (13, 4096, (16, 256), (13, 315), (4096, 1))])
+def test_objects_do_not_cross_pages_unless_they_are_larger(size: int, page: int, power: tuple[int, int], most: tuple[int, int],
+                                                           one: tuple[int, int]) -> None:
+    assert (slot_of(size, page), slot_of(size, page, MOST), slot_of(size, page, ONE)) == (power, most, one)
+
+
+@pytest.mark.parametrize(("in_page", "together"), [(POWER, 16), (MOST, 28), (ONE, 1)])
+def test_how_many_objects_share_a_page(in_page: str, together: int, tmp_path: Path) -> None:
+    """Objects of 144 bytes. However they lie, what is computed is what the graph says, and pages are those of the list."""
+    for machine, sequences in (("slim", None), (small_machine(20480), None), ("slim-nsp", 2)):
+        compiled = predicted("plain", "i8", machine, in_page=in_page, sequences=sequences)
+        (folder := tmp_path / compiled.machine.name).mkdir()
+        program = compiled.build(folder)
+        assert compare(compiled, program, PROMPT[:3])[1] is None
+        if not sequences:
+            check = HazardCheck(runner := Machine(compiled.machine, Host(PROMPT[:2])))
+            runner.load(program)
+            set_parameters(runner, max_tokens=1)
+            assert runner.run().reason == "exit" and check.hazards == []
+    check_pages(predicted("plain", "i8", in_page=in_page), together, tmp_path)
 
 
 def test_the_file_has_each_neuron_side_by_side(tmp_path: Path) -> None:
@@ -179,19 +228,20 @@ def test_the_file_has_each_neuron_side_by_side(tmp_path: Path) -> None:
         assert np.frombuffer(data[at:at + 144], np.int8).tolist() == expected.tolist() and not any(data[at + 144:at + 256])
 
 
-def test_pages_are_those_of_the_objects_on_the_list(tmp_path: Path) -> None:
-    compiled = predicted("plain", "i8")                 # 16 objects of 144 bytes in slots of 256 share a page
+def check_pages(compiled: Compiled, together: int, folder: Path) -> None:
+    """A run reads the pages of the objects on the list, and counts those that are not."""
     seen: list[Any] = []
     executor = Executor(compiled.graph, compiled.model, EXACT,
                         observe=lambda layer, op, results: seen.append(results[0]) if op.kind.startswith("active") else None)
     for token in PROMPT[:3]:
         executor.step(token)
     runner = Machine("slim", Host(PROMPT[:3]))
-    runner.load(compiled.build(tmp_path))
+    runner.load(compiled.build(folder))
     set_parameters(runner, max_tokens=1)
     runner.run()
-    assert runner.counters["fetch.pages"] == sum(len(set((found // 16).tolist())) for found in seen)
+    assert runner.counters["fetch.pages"] == sum(len(set((found // together).tolist())) for found in seen)
     assert runner.counters["flash.bytes_read"] == 144 * sum(map(len, seen))
+    assert runner.counters["fetch.rows_left"] == sum(80 - len(found) for found in seen)
 
 
 @pytest.mark.parametrize("machine", ["slim-nsp", "slim-nsp-tlc"])
@@ -258,6 +308,8 @@ def test_operations_that_give_zeros_another_value_are_refused(tmp_path: Path) ->
     ({"machine": "hpim"}, "--ffn-sparsity: a machine that computes products in banks"),
     ({"activations": "f32", "recipe": "i8"}, "--predict: --activations f32 with integer weights"),
     ({"recipe": "i8:16"}, "--predict: down in i8:16; expected one scale for the matrix or for a row"),
+    ({"recipe": "c4:nf4:16"}, "--predict: down in c4.*:16; expected one scale for the matrix or for a row"),
+    *(({"recipe": f"bp{bits}"}, f"--predict: gate in bp{bits}.*; expected a format that lut.gemv multip") for bits in (2, 3, 4)),
     ({"tokens": TEXT[:15]}, "--calibrate: a text of 15 tokens; expected at least 16"),
     ({"machine": small_machine(12288, "lut")}, "no lut unit; expected one"),
     ({"machine": small_machine(12288, "thr")}, "no thr unit; expected one")])

@@ -1,7 +1,7 @@
 """What is counted along rows of packed weights: the weights that are not zero and the look-ups of lut.mode 0, 64 bytes at a time;
 what lut.mode 1 counts, 8 bytes at a time; the bits that switch from row to row.
 
-It depends on the weights alone. So it is counted once for weights that can never change, and remembered.
+It depends on the weights alone. So it is counted once for weights that nothing changes, and remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emulator.native.emitting import alloca_once
 from emulator.native.machine_code import load, ones, store
 from emulator.simd.bytes64 import I8, I16, I32, I64, Vector, constants, look_up_256, pointer, population, spread, vector_type
 from emulator.units.lut.layouts import FIVES, Counted
-from emulator.units.lut.plain import I2, I3, I4, T2, T5, most
+from emulator.units.lut.plain import I2, I3, I4, T2, T5, most, row_bytes
 from emulator.units.lut.plain import I8 as INT8
 
 u8, i64 = np.uint8, np.int64
@@ -123,14 +123,15 @@ KEPT = COUNTED_WORDS - 5
 
 @njit
 def entry_of(block, fmt, host, stride, rows, length):
-    """Address of the entry where the counts of a matrix are or may be remembered, 0 if its weights can change."""
-    if not IS_COUNTED[fmt] or not is_fixed(block, host):
-        return 0
-    return _place_of(block, fmt, host, length)
+    """Address of the entry where the counts of a matrix are or may be remembered, 0 if its weights may have changed."""
+    return _place_of(block, fmt, host, stride, rows, length, row_bytes(fmt, length)) if IS_COUNTED[fmt] else 0
 
 
 @njit
-def _place_of(block, key, host, length):
+def _place_of(block, key, host, stride, rows, length, size):
+    """The same of rows of `size` bytes, for what is counted under the name `key`."""
+    if not is_fixed(block, host, (rows - 1) * stride + size):
+        return 0
     number = ((host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + key * 0x27D4EB2F >> 8) & (COUNTED_ENTRIES - 1)
     return load(block + 8 * COUNTED_TABLE, i64) + 8 * COUNTED_WORDS * number
 
@@ -228,7 +229,7 @@ def is_buffered(fmt):
 def buffered(block, fmt, host, stride, rows, length, cores, found):
     """What mode 1 counts along rows, to found (4,): reads; groups with an odd number of them; groups with any; steps of the core
     with most."""
-    entry = _place_of(block, fmt + _BUFFERED, host, length) if is_fixed(block, host) else 0
+    entry = _place_of(block, fmt + _BUFFERED, host, stride, rows, length, row_bytes(fmt, length))
     if recall(entry, fmt + _BUFFERED, host, stride, rows, length, found):
         return
     steps = np.zeros(cores, np.int64)
@@ -260,7 +261,7 @@ def _toggles(host, stride, rows, size):
 @njit
 def toggles(block, host, stride, rows, size):
     """Bits in which rows of `size` bytes differ from the rows before them."""
-    entry = _place_of(block, _TOGGLES, host, size) if is_fixed(block, host) else 0
+    entry = _place_of(block, _TOGGLES, host, stride, rows, size, size)
     found = np.zeros(3, np.int64)
     if not recall(entry, _TOGGLES, host, stride, rows, size, found):
         found[0] = _toggles(host, stride, rows, size)

@@ -176,7 +176,7 @@ def survey(matrix):
 
 # ------------------------------------------------------------------------------------------------ remembered
 
-# What is known of a matrix that can never change stands among what emulator/units/lut/counts.py remembers. An entry: host addresses
+# What is known of a matrix that nothing changes stands among what emulator/units/lut/counts.py remembers. An entry: host addresses
 # of values, metadata and offsets, rows, columns, layout, format and group; its values that are not zero, all of them, its bytes of
 # values, the host address of its notes. Where there is no room for notes nothing is remembered.
 
@@ -185,10 +185,12 @@ def survey(matrix):
 def recall(block, W, group, matrix):
     """What is remembered of a matrix: KNOWN is 1 if anything is, ENTRY where it is or will be, 0: nowhere."""
     matrix[ENTRY] = matrix[KNOWN] = 0
-    if not is_fixed(block, matrix[META]) or (matrix[OFFSETS] != 0 and not is_fixed(block, matrix[OFFSETS])):
+    if not is_fixed(block, matrix[META], matrix[META_SIZE]):
+        return
+    if matrix[OFFSETS] != 0 and not is_fixed(block, matrix[OFFSETS], matrix[OFFSETS_SIZE]):
         return
     host, _ = readable(block, SP, W, 1, 1)
-    if host == 0 or not is_fixed(block, host):
+    if host == 0 or not is_fixed(block, host, 1):
         return
     code = ((((1 << 4 | matrix[KIND]) << 4 | matrix[FORM]) << 17 | matrix[P]) << 8 | matrix[Q]) << 28 | group
     number = ((host >> 4) * 0x9E3779B1 + (matrix[META] >> 2) * 0x85EBCA6B + code * 0xC2B2AE35 >> 8) & (COUNTED_ENTRIES - 1)
@@ -211,7 +213,7 @@ def remember(block, group, matrix, found):
     entry, host = matrix[ENTRY], matrix[HOST]
     if matrix[KNOWN]:
         found[NONZERO], found[STORED] = load(entry + 48, i64), load(entry + 56, i64)
-    elif entry:
+    elif entry and is_fixed(block, host, matrix[SIZE]):
         for i, value in enumerate((host, matrix[META], matrix[ROWS], matrix[COLS], matrix[CODE], matrix[OFFSETS], found[NONZERO],
                                    found[STORED], matrix[SIZE], matrix[NOTED])):
             store(entry + 8 * i, i64(value))
