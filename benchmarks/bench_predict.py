@@ -1,10 +1,11 @@
 """Speed of predicted neurons beside all neurons, one thread: a model of the 125m shape with random weights, 90 % left alone.
 
-Prints one JSON object. The programs run in turns, and of each operation the best turn counts. Time is that of the processor, so
-other work on the host is hardly in it. `times_as_fast` is dense over predicted, `bound` the ratio of bytes that they read of flash
-and DRAM, `of_bound` the one over the other: of the feed-forward layers with the predictor (`layers`, microseconds of each), and of
-a whole token (`token`). Bytes of the layers are those of their matrices, of the token the counted ones. `load` is that of the host
-meanwhile.
+Prints one JSON object. The programs run in turns, and the best turn of each operation, and of a token, counts. `times_as_fast` is
+dense over predicted, `bound` the ratio of bytes that they read of flash and DRAM, `of_bound` the one over the other: of the
+feed-forward layers with the predictor (`layers`, microseconds of each), and of a whole token (`token`). A layer is timed by stops
+between its operations. A token has no stops, and its time is that of the processor, so that other work on the host is hardly in it.
+Bytes of the layers are those of their matrices, of the token the counted ones. `load` is that of the host meanwhile: above the
+number of its cores the figures of layers are those of a busy host.
 
 Both programs have their weights in DRAM, on `slim-nsp`. `--machine slim` has the matrices of the dense program in flash. How many
 zeros a matrix has is remembered on both, since no program changes them; in the rows that a gather brings they are counted each
@@ -16,11 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from functools import partial
 from typing import Any
 
-from compiler.measuring.measure import shares
+from compiler.measuring.measure import processor, shares
 from compiler.measuring.on_machine import Stretch, take
 from compiler.measuring.shapes import compile_random
 from compiler.settings import Settings
@@ -43,8 +43,8 @@ def layer_operations(program: Program) -> tuple[range, range]:
 
 
 def measured(program: Program, seconds: float) -> dict[str, float]:
-    """Microseconds of the processor of each operation in a token."""
-    found = shares(program, Machine, seconds, clock=time.thread_time)["operations"]
+    """Microseconds of each operation in a token."""
+    found = shares(program, Machine, seconds)["operations"]
     return {name.split()[0]: each["microseconds"] * each["per_token"] for name, each in found.items()}
 
 
@@ -62,17 +62,19 @@ def compared(weights: str, shape: str, machine: str, seconds: float, turns: int)
     made = {name: compile_random(shape, settings) for name, settings in kinds.items()}
     programs = {name: Program.load(each.path) for name, each in made.items()}
     best: dict[str, dict[str, float]] = {name: {} for name in programs}
+    tokens: dict[str, list[float]] = {name: [] for name in programs}
     load = []
     for _ in range(turns):
         for name, program in programs.items():
             for operation, spent in measured(program, seconds).items():
                 best[name][operation] = min(spent, best[name].get(operation, spent))
+            tokens[name].append(processor(program, Machine, seconds))
             load.append(os.getloadavg()[0])
     layers = made["dense"].layers
     ours = {name: layer_operations(program) for name, program in programs.items()}
     part = {name: sum(best[name].get(f"op.layer.{number}", 0.0) for number in ours[name][0]) / layers for name in programs}
     predictor = sum(best["predicted"].get(f"op.layer.{number}", 0.0) for number in ours["predicted"][1]) / layers
-    whole = {name: sum(each.values()) for name, each in best.items()}
+    whole = {name: min(each) for name, each in tokens.items()}
     counts = {name: counted(program) for name, program in programs.items()}
     read = {name: each["flash.bytes_read"] + each["dram.bytes_read"] for name, each in counts.items()}
     card = programs["dense"].meta["model"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -170,10 +170,9 @@ def _loaded(program: Program, make: Maker, preset: Preset | None, prompt: int) -
 # ------------------------------------------------------------------------------------------------ where the time goes
 
 
-def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None, depth: int = 1,
-           clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
+def shares(program: Program, make: Maker, seconds: float, preset: Preset | None = None, depth: int = 1) -> dict[str, Any]:
     """{"units": share of the time by unit, "operations": {name: {"microseconds", "per_token", "share"}}}; None for both if no token
-    was measured. depth: positions before the first token. clock: in seconds.
+    was measured. depth: positions before the first token.
     """
     places = {symbol.name: symbol.value for symbol in program.symbols}
     following = _following(places)
@@ -182,14 +181,14 @@ def shares(program: Program, make: Maker, seconds: float, preset: Preset | None 
     machine.breakpoints = {places["token"]}
     machine.run().unless_interrupted()
     taken: dict[str, list[float]] = defaultdict(list)
-    at, end = "token", time.perf_counter() + seconds
+    at, end, began = "token", time.perf_counter() + seconds, time.perf_counter()
     current: list[tuple[str, float]] = []                   # of a token that is not complete: it counts when it is
     while (time.perf_counter() < end and len(taken["token"]) < STRETCH) or len(taken["token"]) < WARM:
         machine.breakpoints = {places[name] for name in following[at]}
-        began = clock()
+        began = time.perf_counter()
         if machine.run().unless_interrupted().reason != "breakpoint":
             break
-        passed = clock() - began
+        passed = time.perf_counter() - began
         at = next(name for name in following[at] if places[name] == machine.pc)
         current.append((at, passed))
         if at == "token":
@@ -210,6 +209,12 @@ def shares(program: Program, make: Maker, seconds: float, preset: Preset | None 
         operations[f"{name} {text}"] = {"microseconds": 1e6 * (usual[name] - stop), "per_token": len(taken[name]) / tokens,
                                         "share": cost[name] / whole}
     return {"units": dict(sorted(units.items(), key=lambda item: -item[1])), "operations": operations}
+
+
+def processor(program: Program, make: Maker, seconds: float) -> float:
+    """Microseconds of the processor that a token takes behind a prompt of one: the fastest tenth, in about `seconds`."""
+    rounds, _ = _rounds(program, make, None, 1, STRETCH, seconds)
+    return 1e6 * float(np.quantile([gap for each in rounds for gap in np.diff(each.worked[WARM:]).tolist()], 0.1))
 
 
 def _following(places: dict[str, int]) -> dict[str, list[str]]:
