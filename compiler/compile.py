@@ -114,7 +114,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     caches = kv if isinstance(kv, Caches) else Caches(kv)
     kv, select = caches.format, caches.select
     if caches.dataflow:
-        check_dataflow(caches.dataflow, sequences, chunk)
+        check_dataflow(caches.dataflow, chunk)
         if select and caches.dataflow == TPHS:
             raise ModelError("", "--kv-select", got=f"--dataflow {TPHS}", expected="one of them",
                              hint=f"--kv-select needs the attention unit, {TPHS} attends on the vector unit")
@@ -377,7 +377,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
         return Compiled(best, others)
 
     sizes = [chunk] if chunk is not None or by_heads else [sequences or 1] if target.by_token else [None, sequences or 1]
-    turns = [True, False] if sequences and target.objects_apart else [False]
+    turns = [True, False] if sequences and target.objects_apart and not by_heads else [False]
     return _first_with_room([(size, turn) for turn in turns for size in sizes], lowered)
 
 

@@ -325,6 +325,8 @@ class Compiled:
             lines.append(f"at most {counted(self.graph.cuts[0].new or 0, 'token')} come behind a prompt: "
                          f"room for keys and values is {100 - 100 * memory.cache_bytes / whole:.1f} % less")
         lines += swaps.about(self.graph, memory, target.caches.region)
+        if self.model.prune_tokens and (idle := self.model.prune_tokens.idle(self.model.config, memory.context)):
+            lines.append(f"before {idle} no cut: the one before leaves as few tokens already")
         lines.append("the prompt runs token by token" if memory.chunk == 1 else
                      f"the prompt runs in chunks of {memory.chunk} tokens, with {memory.frame_bytes:,} bytes of activations each")
         if is_by_head(self.graph):

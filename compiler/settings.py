@@ -143,8 +143,9 @@ class Settings:
         return isinstance(self.sparsity, float) or bool(self.prune and parse_prune(self.prune).reads_text)
 
     def dense(self) -> Settings:
-        """The same without skipped neurons, with attention to all keys and values."""
-        other = replace(self, sparsity=None, predictor=None, in_page=None, kv_select=None, kv_select_from=None)
+        """The same without skipped neurons and with all tokens of a prompt, with attention to all keys and values."""
+        other = replace(self, sparsity=None, predictor=None, in_page=None, kv_select=None, kv_select_from=None,
+                        prune_tokens=None)
         return other if other.reads_text else replace(other, calibrate=None)
 
     def plain(self) -> Settings:

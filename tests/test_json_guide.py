@@ -191,15 +191,17 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 96}), encoding="utf-8")
     (batch := tmp_path / "prompts.txt").write_text("ab\nb\n", encoding="utf-8")
+    long, cut = write_checkpoint(tmp_path / "long", context=200), ("--prune-tokens", "1:128")
     compare("generate", [written("generate", model, "ab", "-n", 2, "--what-if", "lut=2", "--by", "layer"),
                          written("generate", model, "--batch", batch, "-n", 2),
                          written("generate", model, "ab", "-n", 2, *exact),
-                         written("generate", write_checkpoint(tmp_path / "long", context=200), "ab" * 70, "-n", 2,
-                                 "--prune-tokens", "1:128", "--kv-near", "1M")])
+                         written("generate", long, "ab" * 70, "-n", 2, *cut, "--kv-near", "1M")])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
         share, (*share, "--predict"), exact,
         ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT,
-        ("--prune-tokens", "1:128"), ("--weights", "t2", "--reuse", "--machine", "slim-llama"))])
+        ("--weights", "t2", "--reuse", "--machine", "slim-llama"))]
+            + [written("eval", long, words, "--tokens", 8, *more) for more in (
+                cut, ("--kv-select", "starc:64", "--kv-select-from", 0))])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +232,9 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(shapes.SHAPES, "1k", (2, 32, 48, 2, 60))
     compare("bench", [written("bench", "--shape", "1k", "--seconds", 0.2, "--what-if", "lut=2", "--by", "phase", *more)
                       for more in ((), ("--ffn-sparsity", 0.5), ("--ffn-sparsity", 0.5, "--predict"), ("--prompt", 4, "--depth", 5),
-                                   ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT, BY_HEAD)])
+                                   ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT, BY_HEAD,
+                                   ("--kv-select", "starc:64", "--kv-select-from", 0), ("--prune-tokens", "1:128"),
+                                   ("--pack", "4"))])
 
 
 def test_validate(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +327,8 @@ def test_program(tmp_path: Path) -> None:
     cards.append(compile_model(prune(load(models[0]), parse_prune("magnitude:0.5"))).meta)
     cards.append(compile_model(project(load(models[0]), 4)).meta)
     cards.append(compile_model(random_model(replace(SHAPES["gqa"], context=96)), kv=Caches("f32", parse_select("think:0.5"))).meta)
-    cards += [compile_model(replace(load(models[0]), prune_tokens=parse_prune_tokens(text)), kv=Caches(near=near)).meta
+    longer = random_model(replace(SHAPES["gqa"], context=200))
+    cards += [compile_model(replace(longer, prune_tokens=parse_prune_tokens(text)), kv=Caches(near=near)).meta
               for text, near in (("1:128", None), ("1:128+4", 1 << 20))]
     cards.append(compile_model(load(models[0]), machine="slim-llama", kv=Caches(dataflow="tphs")).meta)
     slimulator.assemble("_start: lut.mac.t2 a0, a1, a2\n").save(tmp_path / "t.elf")

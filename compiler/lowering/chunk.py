@@ -27,14 +27,16 @@ _AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "
 
 
 @contextmanager
-def each_frame(c: Lowering, most: int = 1) -> Iterator[Source]:
+def each_frame(c: Lowering, most: int = 1, *, of_one: bool = False) -> Iterator[Source]:
     """What is emitted inside is done for all tokens of the chunk, `most` at a time: yields how many. All at once need no loop.
+    `of_one`: those at a time belong to one sequence, and the registers of caches are those of it.
 
     Where two halves of a chunk take turns, it is done for those of the half."""
     e, tokens = c.emit, turns.TOKENS if c.turns else "chunk_tokens"
     e.line(f"ld {FRAME}, {turns.FRAMES}" if c.turns else f"la {FRAME}, frames", "of the first token of the chunk")
     e.changed(FRAME)
-    if most >= c.memory.chunk:
+    of_one = of_one and c.memory.sequences > 1
+    if most >= c.memory.chunk and not of_one:
         with e.taken(1) as (here,):
             e.line(f"ld {here}, {tokens}")
             yield here
@@ -42,19 +44,37 @@ def each_frame(c: Lowering, most: int = 1) -> Iterator[Source]:
     e.line(f"ld {TOKENS_LEFT}, {tokens}")
     name = c.name("tokens")
     e.label(name)
-    if most == 1:
+    if most == 1 and not of_one:
         yield number(1)
         e.advance(FRAME, c.memory.frame_bytes)
         e.line(f"addi {TOKENS_LEFT}, {TOKENS_LEFT}, -1")
     else:
         with e.taken(1) as (here,):
             e.at_most(here, most, TOKENS_LEFT, "tokens at once")
+            if of_one:
+                _of_one(c, here)
+                _move_caches(c, "add", "to those of the sequence")
             yield here
+            if of_one:
+                _move_caches(c, "sub", "back to those of the first one")
             e.advance_rows(FRAME, here, c.memory.frame_bytes)
             e.line(f"sub {TOKENS_LEFT}, {TOKENS_LEFT}, {here}")
     e.changed(FRAME)
     e.line(f"beqz {TOKENS_LEFT}, 1f;  j {name}")
     e.mark("1")
+
+
+def _of_one(c: Lowering, here: str) -> None:
+    """Of as many tokens as a register says, from FRAME on, those that belong to the sequence of the first one."""
+    e, own = c.emit, head(c) + SEQUENCE
+    with e.taken(3) as (frame, count, of):
+        e.line(f"mv {frame}, {FRAME};  li {count}, 0;  ld {of}, {own}({FRAME})", "tokens of one sequence")
+        e.mark("1")
+        e.advance(frame, c.memory.frame_bytes)
+        e.line(f"addi {count}, {count}, 1;  beq {count}, {here}, 2f")
+        e.line(f"ld a6, {own}({frame});  beq a6, {of}, 1b")
+        e.mark("2")
+        e.line(f"mv {here}, {count}")
 
 
 def at_position(c: Lowering) -> None:

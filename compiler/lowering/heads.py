@@ -2,7 +2,7 @@
 
     for each head of keys and values, with the heads of queries that share it:
         queries of these heads                  all tokens of the chunk: the rows of the matrix are read once
-        for as many tokens as scores have room for, at a time:
+        for as many tokens as scores have room for, at a time, all of one sequence:
             for each tile of keys:   fetch it; for each token: its scores with the positions up to its own
             for each token:          softmax
             for each tile of values: fetch it; for each token: its context
@@ -88,7 +88,7 @@ def by_head(c: Lowering, ops: Sequence[Op]) -> None:
         c.emit.comment(f"head {number_of} of keys and values, {of.shared} of queries")
         c.built = ""
         _queries(c, of, product, [op for op in others if op.outputs == product.outputs])
-        with each_frame(c, tokens) as count, c.emit.pinned(count) as (here,):
+        with each_frame(c, tokens, of_one=True) as count, c.emit.pinned(count) as (here,):
             _attend(c, of, here, scores, context, [op for op in others if op.kind == "scale.heads"])
     c.built = ""
 

@@ -25,7 +25,7 @@ import numpy as np
 from compiler.compile import Calibrated, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError, one_of
-from compiler.formats.recipe import read_recipe
+from compiler.formats.recipe import Recipe
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.frontends.hf_config import read_config
 from compiler.frontends.options import Options
@@ -36,6 +36,7 @@ from compiler.passes.calibrate import with_quantiles
 from compiler.passes.predict import with_random_predictor
 from compiler.passes.project import parse_project, project
 from compiler.passes.prune import parse_prune, prune
+from compiler.passes.prune_tokens import parse_prune_tokens
 from compiler.running.cache import cached
 from compiler.settings import Settings
 from isa import arithmetic
@@ -156,7 +157,7 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     Raises ModelError for what is not supported or has no room, PresetError, CacheError, OSError.
     """
     weights = settings.weights or WEIGHTS.get(name, "t2")
-    recipe, seconds = read_recipe(weights), None
+    recipe, seconds = replace(settings, weights=weights).recipe() or Recipe(), None
     ternary = recipe.weights is not None and recipe.weights.format.name in ("t2", "t5")
     context, method = settings.check().context, parse_prune(settings.prune) if settings.prune else None
     if method and method.reads_text:
@@ -169,6 +170,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
             part = project(part, parse_project(settings.project), count=False)
         if method:
             part = prune(part, method, count=False)
+        if settings.prune_tokens:
+            part = replace(part, prune_tokens=parse_prune_tokens(settings.prune_tokens))
         sparsity: Calibrated | float | str | None = settings.sparsity
         if settings.predictor and isinstance(sparsity, float):
             part, sparsity = with_random_predictor(part, settings.predictor), Calibrated(sparsity, predictor=settings.predictor)
@@ -177,6 +180,11 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
         return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.caches, chunk=settings.chunk,
                              sparsity=sparsity, context=context or min(part.config.context, CONTEXT))
 
+    if settings.prune_tokens:
+        if layers not in (None, model.config.layers):
+            raise ModelError(model.path, "--layers", got=f"{layers} of {model.config.layers} layers, and --prune-tokens",
+                             expected="all: layers behind a cut see fewer tokens than those before it")
+        layers = model.config.layers
     whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine
     sizes = {image.name: image.contents.size for image in whole.target.images(whole.layout)}
     all_layers = model.config.layers

@@ -4,7 +4,7 @@
 
 token by token   all heads of a token, then the next token's: each token reads the keys and values of all positions before it
 tphs             one head after the other, each for all tokens of the chunk: queries of the head, scores, softmax, context. The keys
-                 and values of a head are read once for the tokens whose scores the scratchpad has room for
+                 and values of a head are read once for the tokens of a text whose scores the scratchpad has room for
 
 The name is MEADOW's: token-parallel, head-sequential (arXiv 2503.11663). Keys and values are made and appended first; then the
 operations from the product that makes queries up to the context follow each other, and compiler/graph/groups.py makes one group of
@@ -28,14 +28,13 @@ _ATTENTION = ("scores", "scale.heads", "softmax", "context")
 """How kinds of attention begin."""
 
 
-def check_dataflow(dataflow: str, sequences: int | None, chunk: int | None) -> None:
+def check_dataflow(dataflow: str, chunk: int | None) -> None:
     """Raise ModelError for an order that there is not, or that is not for chunks like these (as compile_model takes them)."""
     if dataflow not in DATAFLOWS:
         raise ModelError("", "--dataflow", got=repr(dataflow), expected=one_of(DATAFLOWS))
-    if dataflow == TPHS and (sequences or chunk == 1):
-        raise ModelError("", f"--dataflow {TPHS}", got=f"--sequences {sequences}" if sequences else "--chunk 1",
-                         expected="chunks of one prompt, whose tokens share keys and values",
-                         hint="tokens of different sequences look at different caches" if sequences else "")
+    if dataflow == TPHS and chunk == 1:
+        raise ModelError("", f"--dataflow {TPHS}", got="--chunk 1",
+                         expected="chunks of 2 or more tokens, which share keys and values")
 
 
 def is_by_head(graph: Graph) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compiler.errors import ModelError, one_of
-from compiler.graph import Cut, Graph, LayerBody, Op, Value, check
+from compiler.graph import Cut, Graph, LayerBody, Op, Value, check, title_of
 from compiler.model.model import Config
 from isa.hints import nearest
 
@@ -55,7 +55,19 @@ class PruneTokens:
             f"+{self.new}" if self.new is not None else "")
 
     def cuts(self, config: Config, context: int) -> tuple[tuple[int, int], ...]:
-        """(layer, budget) for a model. Raises ModelError for layers that it does not have."""
+        """(layer, budget) of each cut that leaves something out of a long prompt. Raises ModelError as `asked` does."""
+        points = self.asked(config, context)
+        return tuple(point for number, point in enumerate(points) if not number or point[1] < points[number - 1][1])
+
+    def idle(self, config: Config, context: int) -> str:
+        """The layers that were asked for and are no cuts, in words: before them no fewer tokens would be left; "" for none."""
+        cuts = self.cuts(config, context)
+        layers = [layer for layer, budget in self.asked(config, context) if (layer, budget) not in cuts]
+        return title_of(layers) if layers else ""
+
+    def asked(self, config: Config, context: int) -> tuple[tuple[int, int], ...]:
+        """(layer, budget), as they are said. Raises ModelError for layers that a model does not have, and for budgets with room for
+        all of a context."""
         points = self.points or tuple((int(deep * config.layers), max(LEAST, int(share * context))) for deep, share in SHARES)
         layers = [layer for layer, _ in points]
         if not self.points and (config.layers < 4 or len(set(layers)) < len(SHARES) or layers[0] < 1):
@@ -65,6 +77,9 @@ class PruneTokens:
         if layers[-1] >= config.layers:
             raise ModelError("", "--prune-tokens", got=f"layer {layers[-1]}",
                              expected=f"layers from 1 to {config.layers - 1}: the model has {config.layers}")
+        if points[0][1] >= context:
+            raise ModelError("", "--prune-tokens", got=f"a budget of {points[0][1]:,} for a context of {context:,}",
+                             expected="less: no prompt would be cut", hint="--context, if the model has more positions")
         return points
 
 

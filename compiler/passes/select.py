@@ -10,20 +10,25 @@ clusters whose centroids it scores highest, and at the positions behind the last
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compiler.errors import ModelError
+from compiler.errors import ModelError, one_of
 from compiler.graph import Graph, Op, Value, check, title_of
 from compiler.graph.ops import BLOCK
+from isa.hints import nearest
 
 WINDOW = 32         # positions whose keys are whole, and whose queries decide. ThinK's public code: recent_size, last queries
 START = 64          # positions, unless more are asked for. Ours: the channels that stay are chosen behind them
-OPTION = "--kv-select"
-
-
 FROM = 2            # the first layer that looks at clusters, unless another is asked for: STARC's public code
+OPTION = "--kv-select"
+_FORMS = {"starc": ("([0-9]{1,9})", "starc:BUDGET, such as starc:256: each head looks at so many positions"),
+          "think": (r"([0-9]{0,9}\.?[0-9]{1,9})(?::([0-9]{1,9}))?",
+                    "think:RATIO or think:RATIO:START, such as think:0.4 or think:0.4:256: the share of the keys' channels that is "
+                    "dropped, and the positions behind which they are chosen")}
+"""Of each method what stands behind the colon, and how it is said in messages."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +70,27 @@ class Caches:
 
 def parse_select(text: str, first: int | None = None) -> Selection:
     """What --kv-select says: starc:BUDGET, think:RATIO or think:RATIO:START. `first`: --kv-select-from. Raises ModelError."""
-    method, *numbers = text.split(":")
-    try:
-        if method == "starc":
-            budget, = map(int, numbers)
-            if budget < BLOCK or (first or 0) < 0:
-                raise ValueError
-            return Selection(budget=budget, first=FROM if first is None else first)
-        ratio, start = float(numbers[0]), int(numbers[1]) if len(numbers) > 1 else START
-    except (ValueError, IndexError):
-        ratio, start = 0.0, 0
-    if method != "think" or len(numbers) > 2 or not 0 < ratio < 1 or start < 2 * WINDOW:
-        raise ModelError("", OPTION, got=repr(text), hint="think:0.4 or starc:256",
-                         expected=f"starc:BUDGET, positions to look at, at least {BLOCK}, or think:RATIO, the share of the keys' "
-                                  "channels to drop, above 0 and below 1; think:RATIO:START chooses them behind START positions, "
-                                  f"at least {2 * WINDOW}, by default {START}")
+    method, _, numbers = text.partition(":")
+    if method not in _FORMS:
+        raise ModelError("", OPTION, got=f"no method {method!r}", expected=one_of(_FORMS), hint=nearest(method, _FORMS))
+    form, example = _FORMS[method]
+    found = re.fullmatch(form, numbers, re.ASCII)
+    if not found:
+        raise ModelError("", OPTION, got=repr(text), expected=example)
+    if method == "starc":
+        if (budget := int(found[1])) < BLOCK:
+            raise ModelError("", OPTION, got=f"a budget of {budget}", hint=f"starc:{BLOCK}",
+                             expected=f"at least {BLOCK} positions, as many as are clustered together")
+        if first is not None and first < 0:
+            raise ModelError("", "--kv-select-from", got=str(first), expected="a layer, counted from 0")
+        return Selection(budget=budget, first=FROM if first is None else first)
+    ratio, start = float(found[1]), int(found[2] or START)
+    if not 0 < ratio < 1:
+        raise ModelError("", OPTION, got=f"a ratio of {found[1]}", hint="think:0.4",
+                         expected="above 0 and below 1: the share of the keys' channels that is dropped")
+    if start < 2 * WINDOW:
+        raise ModelError("", OPTION, got=f"a start of {start}", hint=f"think:{found[1]}:{2 * WINDOW}",
+                         expected=f"at least {2 * WINDOW} positions, behind which channels are chosen")
     if first is not None:
         raise ModelError("", "--kv-select-from", got=text, expected="--kv-select starc:BUDGET: think drops channels in every layer")
     return Selection(ratio, start)

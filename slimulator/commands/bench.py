@@ -36,6 +36,12 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
 @click.option("--context", type=int, metavar="N", help="Compile for N positions; by default 1024.")
 @click.option("--kv", type=click.Choice(["f32", "f16", "i8"]), default="f32", show_default=True, help="Format of keys and values.")
 @click.option("--kv-select", metavar="METHOD", help="What of keys and values each token looks at: starc:1024, think:0.4.")
+@click.option("--kv-select-from", type=click.IntRange(min=0), metavar="LAYER",
+              help="With --kv-select starc: layers below this one look at all positions; by default 2.")
+@click.option("--prune-tokens", metavar="L:BUDGET,...",
+              help="Leave out tokens of the prompt: before layer L at most BUDGET tokens go on. All layers are executed.")
+@click.option("--pack", type=click.Choice(["auto", "4", "8"]),
+              help="Store integer matrices as packed chunks of 4 or 8 weights, or of the length that takes fewer bytes.")
 @click.option("--chunk", type=click.IntRange(min=1), metavar="N",
               help="Tokens of a prompt that go through a layer together; by default as many as there is room for, at most 64.")
 @DATAFLOW
@@ -95,7 +101,8 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from isa.program import Program
     from isa.text import counted
     settings = Settings(**{key: said[key] for key in (
-        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune", "kv_select", "dataflow")},
+        "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune", "kv_select", "kv_select_from",
+        "prune_tokens", "pack", "dataflow")},
         predictor="i8" if said["predict"] else None)
     made = compile_random(name, settings, config=config, layers=said["layers"], progress=shared.progress(f"compiling {name}"),
                           waiting=shared.waiting, opened=shared.say_notes)
@@ -119,8 +126,9 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     figures = {
         "weights": program.meta["model"]["weights"], "kv": said["kv"], "machine": said["machine"], "threads": threads,
         "layers": made.layers, "layers_executed": made.executed, "compile_seconds": made.seconds,
-        **{key: said[key] for key in ("dataflow", "sparsity", "project", "prune") if said[key] is not None},
-        **({"predictor": "i8"} if said["predict"] else {}), **({"kv_select": said["kv_select"]} if said["kv_select"] else {}),
+        **{key: said[key] for key in ("dataflow", "sparsity", "project", "prune", "kv_select", "kv_select_from", "prune_tokens",
+                                      "pack") if said[key] is not None},
+        **({"predictor": "i8"} if said["predict"] else {}),
         "weight_bytes": made.weight_bytes, "bank_bytes": made.bank_bytes, "cache_bytes": made.cache_bytes,
         "instructions_per_token": behind["counters"]["core.instructions"] // behind["positions"],
         "prompt_tokens": prompt, "depth": depth, **host, **taken.as_json(), "phases": {PREFILL: prefill, DECODE: decode}}
@@ -154,8 +162,8 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 
 
 def _title(name: str, f: dict[str, Any]) -> str:
-    return (f"{name} {f['weights']}{'' if f['kv'] == 'f32' else ', kv ' + f['kv']}"
-            f"{', kv select ' + f['kv_select'] if 'kv_select' in f else ''}"
+    said = "".join(f", {key.replace('_', ' ')} {f[key]}" for key in ("kv_select", "prune_tokens") if key in f)
+    return (f"{name} {f['weights']}{'' if f['kv'] == 'f32' else ', kv ' + f['kv']}{said}"
             f"{'' if f['machine'] == 'slim' else ' on ' + f['machine']}")
 
 

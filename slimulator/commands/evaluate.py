@@ -88,17 +88,23 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
                scores[last + number - 1] if number else None)
         for number, (name, program, preset) in enumerate(zip(kinds, programs, presets, strict=True))]
     idle, out = neurons(runners[-1], programs[-1]), Printer(json_file)
+    budgets = programs[-1].meta["model"].get("cuts", {}).get("budgets", [])
+    cut = sum(document.prompt > min(budgets) for document in documents) if budgets else None
     out(f"{counted(scores[0].tokens, 'token')}, {counted(scores[0].size, 'byte')} of {text} in "
         f"{counted(len(documents), 'document')}")
     _table(out, columns, presets[-1].name)
     if idle:
         out(f"neurons: {idle}")
+    if cut is not None:
+        out(f"prompts that were cut: {cut} of {len(documents)}"
+            + f"; the others have at most {min(budgets):,} tokens" * (cut < len(documents)))
     beside = {"dense": scores[every - 1].as_json(), "beside_dense": scores[-1].beside()} if settings.dense() != settings else {}
     shared.write_json(json_file, {
         "model": str(model), "text": str(text), "weights": columns[-1].weights, "kv": settings.kv,
         "activations": settings.activations, "sparsity": settings.sparsity, "predictor": settings.predictor,
         "prune": settings.prune, "project": settings.project, "reuse": settings.reuse, "kv_select": settings.kv_select,
-        "prune_tokens": settings.prune_tokens, "documents": len(documents),
+        "kv_select_from": settings.kv_select_from,
+        "prune_tokens": settings.prune_tokens, "prompts_cut": cut, "documents": len(documents),
         **columns[-1].scores.as_json(), **beside, "neurons": idle.as_json() if idle else None,
         "programs": [column.as_json() for column in columns]})
     out.end()
@@ -135,6 +141,7 @@ def _made_of(name: str, program: Any, settings: Any) -> str:
     named = {"projected to": settings.project, "pruned by": settings.prune, "outputs reused over columns:": settings.reuse,
              "kv": settings.kv if settings.kv != "f32" else None, "activations": settings.activations,
              "ffn sparsity": settings.sparsity, "predicted by": settings.predictor, "kv select": settings.kv_select,
+             "of layers from": settings.kv_select_from,
              "tokens": settings.prune_tokens}
     return ", ".join([program.meta["model"]["weights"],
                       *(f"{words} {value}" for words, value in named.items() if value is not None)])

@@ -22,15 +22,20 @@ _RUN = (("--shape", "shape", "S,...", "Random weights of these sizes instead of 
         ("--config", "config", "F,...", "Random weights for the models that these config.json describe."),
         ("-n", "tokens", "N,...", "Tokens to generate; by default 32."),
         ("--prompt", "prompt", "TEXT", "The text that is continued; by default \"Once upon a time\"."),
+        ("--prompt-file", "prompt-file", "F,...", "Files with the text that is continued, instead of --prompt."),
         ("--depth", "depth", "D,...", "With --shape or --config: tokens of the prompt; by default 1."),
         ("--text", "text", "F,...", "Score this text too, for bits_per_byte."),
-        ("--score", "score", "N,...", "How many tokens of it; by default 1000."))
+        ("--score", "score", "N,...", "How many tokens of it; by default 1000."),
+        ("--scored", "scored", "half", "Score the second half of each document alone, as points with --prune-tokens always do."))
+_WHOLE = ("prompt", "prune-tokens")     # axes whose values have commas: an option is one value
 
 
 def _axes(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each axis: those of the compiler, then what is run."""
-    options = [click.option(option.opts[0], _axis(option.opts[0].removeprefix("--")), multiple=True, metavar="V,...",
-                            help="Axis: values of this option, as compile takes them; none leaves it out.")
+    options = [click.option(option.opts[0], _axis(name := option.opts[0].removeprefix("--")), multiple=True,
+                            metavar="V" if name in _WHOLE else "V,...",
+                            help="Axis: values of this option, as compile takes them; none leaves it out."
+                                 + " Several: give it several times." * (name in _WHOLE))
                for option in compile_program.params if isinstance(option, click.Option) and option.name not in _OWN]
     options += [click.option(flag, _axis(name), multiple=True, metavar=metavar, help=f"Axis: {text[0].lower()}{text[1:]}")
                 for flag, name, metavar, text in _RUN]
@@ -138,8 +143,8 @@ def _study(names: tuple[str, ...], figures: tuple[str, ...], said: dict[str, tup
     axes: dict[str, list[Any]] = {}
     for name, texts in said.items():
         if texts:
-            axes[name.removeprefix("axis_").replace("_", "-")] = list(texts) if name == "axis_prompt" else [
-                part for text in texts for part in text.split(",")]
+            axis = name.removeprefix("axis_").replace("_", "-")
+            axes[axis] = list(texts) if axis in _WHOLE else [part for text in texts for part in text.split(",")]
     if models := [name for name in names if name not in files]:
         axes["model"] = models
     for text in figures:

@@ -29,6 +29,7 @@ Value = str | int | float | None
 COMPILER, RUN, FIGURE = "compiler", "run", "figure"
 NOTHING = "none"                        # the text for an option that is not given
 MACHINE = "machine"
+HALF = "half"                           # of what is scored
 DEMO = "demo"                           # the shipped demo model, by this name
 
 
@@ -60,19 +61,27 @@ def _text(text: Value) -> str:
     return str(text)
 
 
+def _half(text: Value) -> str:
+    if text != HALF:
+        raise ValueError(f"{HALF}, or none")
+    return HALF
+
+
 RUNS: dict[str, tuple[Callable[[Value], Value], str]] = {
     "model": (_text, "a checkpoint, or demo"),
     "shape": (_text, "a model of this size with random weights: 15m, 125m, 730m or 3b"),
     "config": (_text, "the model of a config.json, with random weights"),
     "prompt": (_text, "the text that is continued"),
+    "prompt-file": (_text, "a file with the text that is continued"),
     "tokens": (_count, "how many tokens are generated"),
     "depth": (_count, "of a shape or a config: the tokens of the prompt"),
     "text": (_text, "a text that is scored"),
     "score": (_count, "how many tokens of it"),
+    "scored": (_half, "half: only the second half of each document; the first one is its prompt"),
 }
 """What is run, by name: how a value is read, and what it is."""
 
-FILES = ("model", "config", "text", "calibrate", "adapter")            # values that name files, wherever they are
+FILES = ("model", "config", "prompt-file", "text", "calibrate", "adapter")            # values that name files, wherever they are
 
 
 def kind_of(name: str) -> str:

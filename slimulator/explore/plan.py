@@ -28,7 +28,7 @@ from isa.preset import Preset, PresetError, load_preset
 from isa.shipped import DEMO as DEMO_MODEL
 from isa.shipped import ROOT
 from isa.text import counted
-from slimulator.explore.axes import DEMO, FIGURE, MACHINE, Value, compiler_options, kind_of, setting, unknown
+from slimulator.explore.axes import DEMO, FIGURE, HALF, MACHINE, Value, compiler_options, kind_of, setting, unknown
 from slimulator.explore.errors import StudyError
 from slimulator.explore.study import Study
 from slimulator.version import VERSION
@@ -40,7 +40,9 @@ TOKENS, SCORE, PROMPT = 32, 1000, "Once upon a time"
 class Run:
     """What is done with a program: tokens to generate, and a text of which so many tokens are scored (None: none is).
 
+    prompt_file  where the prompt is from
     depth   tokens of the prompt of a model with random weights
+    halves  only the second half of each document is scored, as always by programs that leave out tokens of prompts
     """
 
     tokens: int = TOKENS
@@ -48,11 +50,13 @@ class Run:
     text: Path | None = None
     score: int = SCORE
     depth: int = 1
+    halves: bool = False
+    prompt_file: Path | None = None
 
     def key(self) -> list[Any]:
         """What a result depends on besides the program: the text by its contents."""
         text = None if self.text is None else hashlib.sha256(contents(self.text)).hexdigest()
-        return [self.tokens, self.prompt, text, self.score if text else None, self.depth]
+        return [self.tokens, self.prompt, text, self.score if text else None, self.depth, self.halves]
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,12 @@ def make_plan(study: Study, *, whole: bool = True) -> Plan:
     return Plan(study, points)
 
 
+_NO_WORDS, _DEPTH = "for random weights, which have no tokenizer", "--depth N, the tokens of a prompt"
 _NEEDS = {"score": ("without a text", "--text F, which is scored"),
+          "scored": ("without a text", "--text F, which is scored"),
           "calibrate": ("and nothing reads it", "--ffn-sparsity with a number, or --prune wanda or flow"),
-          "prompt": ("for random weights, which have no tokenizer", "--depth N, the tokens of a prompt")}
+          "prompt": (_NO_WORDS, _DEPTH),
+          "prompt-file": (_NO_WORDS, _DEPTH)}
 """What does nothing alone: why, and what it goes with."""
 
 _CALIBRATE = ("calibrate", "not given", "a text: --ffn-sparsity with a number, --prune wanda and flow find what they leave out "
@@ -193,8 +200,10 @@ _setting = lru_cache(maxsize=None, typed=True)(setting)         # 1 and 1.0 are 
 def _of_run(job: Job) -> dict[str, Value]:
     """What is run, as a row says it: what does not matter is None."""
     run = job.run
-    return {"tokens": run.tokens, "prompt": None if job.random else run.prompt, "text": str(run.text) if run.text else None,
-            "score": run.score if run.text and not job.random else None, "depth": run.depth if job.random else None}
+    scored, file = run.text is not None and not job.random, run.prompt_file if not job.random else None
+    return {"tokens": run.tokens, "prompt": None if job.random or file else run.prompt, "prompt-file": str(file) if file else None,
+            "text": str(run.text) if run.text else None, "score": run.score if scored else None,
+            "scored": HALF if scored and run.halves else None, "depth": run.depth if job.random else None}
 
 
 def _job(said: dict[str, Value], settings: Settings) -> Job:
@@ -203,11 +212,14 @@ def _job(said: dict[str, Value], settings: Settings) -> Job:
         raise StudyError(given[1], f"given with {given[0]}", "one of model, shape and config")
     if said.get("depth") is not None and given not in (["shape"], ["config"]):
         raise StudyError("depth", "given for a model with a tokenizer", "a shape or a config; a model has its prompt")
-    text = said.get("text")
-    run = Run(int(said.get("tokens") or TOKENS), str(said.get("prompt") or PROMPT), Path(str(text)) if text else None,
-              int(said.get("score") or SCORE), int(said.get("depth") or 1))
-    if run.text:
-        _readable(run.text)
+    if said.get("prompt-file") and said.get("prompt"):
+        raise StudyError("prompt-file", "given with prompt", "one of them")
+    text, file = ((Path(str(said[name])) if said.get(name) else None) for name in ("text", "prompt-file"))
+    prompt = _readable(file, "prompt-file") if file else str(said.get("prompt") or PROMPT)
+    run = Run(int(said.get("tokens") or TOKENS), prompt, text, int(said.get("score") or SCORE), int(said.get("depth") or 1),
+              said.get("scored") == HALF or settings.prune_tokens is not None, file)
+    if text:
+        _readable(text, "text")
     if given == ["shape"]:
         if said["shape"] not in SHAPES:
             raise StudyError("shape", f"got {said['shape']!r}", f"one of {', '.join(SHAPES)}", nearest(str(said["shape"]), SHAPES))
@@ -229,12 +241,12 @@ def _there(path: Path, name: str) -> Path:
 
 
 @cache
-def _readable(text: Path) -> None:
-    """Raise StudyError for a text that cannot be scored, OSError."""
+def _readable(file: Path, name: str) -> str:
+    """The text of a file. Raises StudyError for one that is none, OSError."""
     try:
-        read_text(_there(text, "text"))
+        return read_text(_there(file, name))
     except ModelError as error:
-        raise StudyError("text", f"{error.place}: {error.got}", error.expected, file=text) from None
+        raise StudyError(name, f"{error.place}: {error.got}", error.expected, file=file) from None
 
 
 @cache

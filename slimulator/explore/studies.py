@@ -17,23 +17,25 @@ from isa.manual.document import Block, Heading, Paragraph, Table, markdown
 from isa.shipped import PROGRAMS
 from slimulator.explore.study import read_study
 from slimulator.explore.sweep import sweep
-from slimulator.explore.table import Results, Row
+from slimulator.explore.table import FIRST_TOKEN, Results, Row
 from slimulator.report.plots import Axis, Dot, Line, alone
 
 STUDIES = PROGRAMS / "studies"
-ORDER = ("scratchpad", "formats", "patterns", "neurons", "context", "batch")
+ORDER = ("scratchpad", "formats", "patterns", "neurons", "context", "budgets", "batch")
 JOULES, SECONDS, BITS = "joules_per_token", "seconds_per_token", "bits_per_byte"
 FIGURES = {"scratchpad": ("region.sram.size", JOULES, ""), "formats": (JOULES, BITS, "activations"),
            "patterns": (JOULES, BITS, "machine"), "neurons": (JOULES, BITS, "predictor"),
-           "context": ("depth", SECONDS, "machine"), "batch": ("sequences", JOULES, "machine")}
+           "context": ("depth", SECONDS, "machine"), "budgets": (FIRST_TOKEN, BITS, ""),
+           "batch": ("sequences", JOULES, "machine")}
 """Of each study: what is to the right, what is upwards, and what gives the colours."""
 
 _LEFT_OUT = {"sequences": 1}            # what an option means where it is not given
-_TITLES = {JOULES: "energy a token", SECONDS: "time a token", BITS: "bits per byte"}
+_TITLES = {JOULES: "energy a token", SECONDS: "time a token", FIRST_TOKEN: "time to the first token", BITS: "bits per byte"}
 _TEXT = """
-Six questions that an architect may ask, each as a [sweep](sweeps.md) that ships with Slimulator: a file in `programs/studies`, its
-table, its figure and what it found. They use the demo models. What is scored are 500 tokens of 31 KB of stories that
-`programs/studies/stories.py` made by rules from a seed, so no model was trained on them. Thresholds are found, and weights are
+Seven questions that an architect may ask, each as a [sweep](sweeps.md) that ships with Slimulator: a file in `programs/studies`,
+its table, its figure and what it found. They use the demo models. What is scored are 500 tokens of 31 KB of stories that
+`programs/studies/stories.py` made by rules from a seed, so no model was trained on them; prompts that shrink are scored on a long
+story with facts and questions (`remember.py`). Thresholds are found, and weights are
 pruned, on other stories of the same rules (`calibration.txt`). Time and energy are estimates, and most figures of the machines are
 *assumed*: what holds is the comparison.
 
@@ -85,7 +87,7 @@ def _label(row: Row, results: Results, by: str) -> str:
 
 
 def _axis(name: str, values: list[float], varied: bool) -> Axis:
-    if name in (JOULES, SECONDS):
+    if name in (JOULES, SECONDS, FIRST_TOKEN):
         unit = "J" if name == JOULES else "s"
         return Axis(_TITLES[name], lambda value: quantity(value, unit), log=True)
     return Axis(_TITLES.get(name, name), _short, log=varied, ticks=sorted(set(values)) if varied else ())

@@ -29,8 +29,10 @@ Row = dict[str, Any]
 NAME = "results"
 FIRST = ("point", "status", "reason", "same_as")
 MAIN = ("bits_per_byte", "seconds_per_token", "joules_per_token")
-BESIDE = ("seconds", "seconds_to_first_token", "cycles", "joules", "joules_events", "joules_standing", "bottleneck", "generated",
+FIRST_TOKEN = "seconds_to_first_token"
+BESIDE = ("seconds", FIRST_TOKEN, "cycles", "joules", "joules_events", "joules_standing", "bottleneck", "generated",
           "scored_tokens", "scored_bytes", "stored_weights", "cpu_seconds_per_token", "cpu_joules_per_token")
+_PROMPTS = ("prompt", "prompt-file", "depth", "prune-tokens")          # a study that says one of them shows the first token, too
 LAST = ("program", "program_bytes", "version")
 
 
@@ -106,16 +108,18 @@ class Results:
     def shown(self) -> list[list[str]]:
         """The table in short: heads, then a row a point, with what varies and what came of it."""
         names = self.study.varied
-        rows = [["point", *names, "bits/byte", "time/token", "energy/token", "bottleneck"]]
+        first = any(name in _PROMPTS for name in self.study.names)
+        rows = [["point", *names, "bits/byte", *["first token"] * first, "time/token", "energy/token", "bottleneck"]]
         for row in self.rows:
             said = ["" if row.get(name) is None else str(row[name]) for name in names]
             if row["status"] != DONE:
-                rows.append([str(row["point"]), *said, f"{row['status']}: {row['reason'] or ''}", "", "", ""])
+                rows.append([str(row["point"]), *said, f"{row['status']}: {row['reason'] or ''}", *[""] * (3 + first)])
                 continue
             bits = row["bits_per_byte"]
             rows.append([str(row["point"]) + (f" = {row['same_as']}" if row["same_as"] else ""), *said,
-                         "" if bits is None else f"{bits:.4f}", _quantity(row["seconds_per_token"], "s"),
-                         _quantity(row["joules_per_token"], "J"), (row["bottleneck"] or "").partition(";")[0]])
+                         "" if bits is None else f"{bits:.4f}", *[_quantity(row[FIRST_TOKEN], "s")] * first,
+                         _quantity(row["seconds_per_token"], "s"), _quantity(row["joules_per_token"], "J"),
+                         (row["bottleneck"] or "").partition(";")[0]])
         return rows
 
     def lines(self) -> list[str]:
@@ -147,7 +151,7 @@ def row_of(point: Point, compiled: Record | None, result: Record, same_as: int |
     row["cpu_seconds_per_token"], row["cpu_joules_per_token"] = on_cpu(result["weight_bytes"], macs)
     if time:
         row |= {name: time[name] for name in ("seconds_per_token", "seconds", "cycles", "bottleneck")}
-        row["seconds_to_first_token"] = time["time_to_first_token"]
+        row[FIRST_TOKEN] = time["time_to_first_token"]
         row |= {f"busy.{queue}": part["busy"] for queue, part in time["queues"].items() if part["busy"] or part["waiting"]}
     if energy:
         row |= {"joules_per_token": energy["joules_per_token"], "joules": energy["joules"],

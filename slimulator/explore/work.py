@@ -135,7 +135,7 @@ def _scored(job: Job, program: Any, words: Any) -> Record:
     from emulator.machine import Machine
     assert job.run.text is not None
     documents = split(read_text(job.run.text), words, program.meta["model"]["context"], job.run.score,
-                      halves=job.settings.prune_tokens is not None, new=new_tokens(program))
+                      halves=job.run.halves, new=new_tokens(program))
     machine = Machine(program.machine)
     machine.load(program)
     scores, = evaluate_pairs(documents, [of_program(machine, program)], [(0, 0)])

@@ -14,9 +14,10 @@ from compiler.compiled import Compiled
 from compiler.errors import ModelError, RoomError
 from compiler.lowering.search import _choice
 from compiler.placing.residency import Residency
-from compiler.running.parameters import set_parameters
+from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from compiler.settings import Settings
 from emulator.machine import Machine
+from emulator.observe.hazards import HazardCheck
 from isa.counters import COUNTERS
 from isa.reference import ReferenceMachine
 from isa.services import Host
@@ -112,8 +113,7 @@ def test_code_for_one_token_stays_as_it_is() -> None:
     ({"machine": "hpim"}, "expected attention on the vector unit"),
     ({"machine": "flexcim", "weights": "i8"}, "units that read keys and values where they lie; expected a machine that copies"),
     ({"kv_select": "think:0.4"}, "--kv-select: --dataflow tphs; expected one of them"),
-    ({"sequences": 2, "chunk": None}, "--sequences 2; expected chunks of one prompt"),
-    ({"chunk": 1}, "--chunk 1; expected chunks of one prompt"),
+    ({"chunk": 1}, "--chunk 1; expected chunks of 2 or more tokens"),
     ({"shape": "window"}, "a window of 5 positions; expected attention to all positions"),
     ({"weights": "t2", "activations": "f32"}, "queries that gemv.decoded makes"),
     ({"dataflow": "tpsh"}, "--dataflow: 'tpsh'; expected"),
@@ -131,3 +131,29 @@ def test_units_that_reach_the_caches_are_refused() -> None:
 def test_a_scratchpad_without_room_for_two_tokens_is_refused() -> None:
     with pytest.raises(RoomError):
         made(scratchpad=4096, chunk=None)
+
+
+@pytest.mark.parametrize(("shape", "kv", "chunk", "scratchpad"), [
+    ("gqa", "f32", 5, 65536), ("gqa", "i8", 4, 49152), ("mqa", "f16", 16, 65536), ("gqa", "f32", 6, 262144)])
+def test_texts_side_by_side_are_those_of_their_prompts_alone(shape: str, kv: str, chunk: int, scratchpad: int, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk has tokens of several prompts, and scores have room for three. In the largest scratchpad caches stay."""
+    monkeypatch.setattr("compiler.lowering.heads.SHARE", 3.5 * 4 * 40 * SHAPES[shape].heads / SHAPES[shape].kv_heads / scratchpad)
+    prompts = [PROMPT, [7], [2, 2], PROMPT[:5]]
+    compiled = made(shape, scratchpad, weights="t2", kv=kv, chunk=chunk, sequences=4)
+    assert scratchpad < 65537 or compiled.memory.residency.cached == compiled.graph.config.layers
+    texts: list[list[int]] = [[] for _ in prompts]
+    host = Host(side_by_side(prompts), emit=lambda token: texts[host.sequence].append(token))
+    machine = Machine(compiled.machine, host)
+    machine.load(compiled.build(tmp_path))
+    set_parameters(machine)
+    set_sequences(machine, [5] * 4)
+    check = HazardCheck(machine)
+    assert machine.run().exit_code == 0 and check.hazards == []
+    one = made(shape, scratchpad, weights="t2", kv=kv, dataflow=None)
+    (tmp_path / "one").mkdir()
+    program = one.build(tmp_path / "one")
+    for prompt, text in zip(prompts, texts, strict=True):
+        alone, told = loaded((one, program), prompt, max_tokens=5)
+        assert alone.run().exit_code == 0
+        assert text == told.tokens and len(text) == 5

@@ -281,6 +281,15 @@ def test_eval_scores_second_halves(checkpoint: Path, tmp_path: Path) -> None:
     assert sum(len(document.tokens) - document.prompt for document in documents) <= 91
     result = call("eval", checkpoint, text, "--prune-tokens", "1:128", "--tokens", 8)
     assert result.exit_code == 0 and "tokens 1:128" in result.output
+    assert "prompts that were cut: 0 of 1; the others have at most 128 tokens" in result.output
+    text.write_text("ab ba " * 300)
+    out = tmp_path / "out.json"
+    long = write_checkpoint(tmp_path / "longer", context=400)
+    result = call("eval", long, text, "--prune-tokens", "1:128", "--weights", "i8", "--tokens", 150, "--json", out)
+    data = json.loads(out.read_text())
+    assert result.exit_code == 0 and f"prompts that were cut: {data['prompts_cut']} of {data['documents']}" in result.output
+    assert data["prompts_cut"] >= 1 and [each["name"] for each in data["programs"]] == ["dense", "whole", "program"]
+    assert data["beside_dense"]["kl_divergence"] > 0                       # of what the cut alone changes
 
 
 def test_logits_of_the_api_begin_behind_the_prompt(checkpoint: Path) -> None:
@@ -319,11 +328,17 @@ def test_what_the_option_takes() -> None:
         assert str(parse_prune_tokens(text)) == (said or text)
     deep = replace(SMALL, layers=32)
     assert parse_prune_tokens("sliminfer").cuts(deep, 4096) == ((10, 1024), (20, 512), (30, 256))
-    assert parse_prune_tokens("sliminfer").cuts(replace(SMALL, layers=8), 512) == ((2, 128), (5, 128), (7, 128))
+    eight = replace(SMALL, layers=8)
+    assert parse_prune_tokens("sliminfer").cuts(eight, 1024) == ((2, 256), (5, 128))        # the third would leave 128, too
+    assert parse_prune_tokens("sliminfer").idle(eight, 1024) == "layer 7"
+    assert parse_prune_tokens("1:128,3:128,4:128").cuts(eight, 512) == ((1, 128),)
+    assert parse_prune_tokens("1:128,3:128,4:128").idle(eight, 512) == "layers 3, 4"
+    assert parse_prune_tokens("1:192,3:128").idle(eight, 512) == ""
 
 
 @pytest.mark.parametrize(("model", "options", "message"), [
     (SMALL, {"prune_tokens": "3:128"}, "layer 3; expected layers from 1 to 2"),
+    (SMALL, {"prune_tokens": "1:256"}, "a budget of 256 for a context of 256; expected less"),
     (SMALL, {"prune_tokens": "sliminfer"}, "for a model of 3 layers; expected at least 4 layers"),
     (SMALL, {"prune_tokens": "1:128", "sequences": 2}, "2 texts side by side; expected one text"),
     (replace(SMALL, window=9), {"prune_tokens": "1:128"}, "attention looks at the last 9 positions"),

@@ -149,10 +149,13 @@ def test_fewer_rows_are_read() -> None:
     assert counts == [full + chosen, 2 * chosen]
 
 
-@pytest.mark.parametrize("text", ["starc", "starc:63", "starc:x", "starc:64:2"])
-def test_what_is_no_budget_is_refused(text: str) -> None:
-    with pytest.raises(ModelError, match="starc:BUDGET, positions to look at, at least 64"):
+@pytest.mark.parametrize(("text", "why"), [
+    ("starc", "starc:BUDGET, such as starc:256"), ("starc:63", "a budget of 63; expected at least 64 positions"),
+    ("starc:x", "starc:BUDGET"), ("starc:64:2", "starc:BUDGET")])
+def test_what_is_no_budget_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ModelError, match=why) as refused:
         parse_select(text)
+    assert "think" not in str(refused.value)
 
 
 def test_models_that_cannot_are_refused() -> None:

@@ -141,8 +141,9 @@ def test_old_keys_take_less_memory() -> None:
 
 
 @pytest.mark.parametrize(("text", "why"), [
-    ("think", "think:RATIO"), ("think:0", "above 0"), ("think:1", "below 1"), ("think:x", "think:RATIO"), ("think:nan", "above 0"),
-    ("think:0.4:63", "at least 64"), ("think:0.4:64:1", "think:RATIO:START"), ("snap:0.4", "think:RATIO")])
+    ("think", "think:RATIO"), ("think:0", "a ratio of 0; expected above 0"), ("think:1", "below 1"), ("think:x", "think:RATIO"),
+    ("think:nan", "think:RATIO"), ("think:0.4:63", "a start of 63; expected at least 64"), ("think:0.4:64:1", "think:RATIO:START"),
+    ("snap:0.4", "no method 'snap'; expected starc or think"), ("stark:64", "did you mean 'starc'?")])
 def test_what_is_no_selection_is_refused(text: str, why: str) -> None:
     with pytest.raises(ModelError) as refused:
         parse_select(text)
