@@ -32,7 +32,7 @@ MAIN = ("bits_per_byte", "seconds_per_token", "joules_per_token")
 FIRST_TOKEN = "seconds_to_first_token"
 BESIDE = ("seconds", FIRST_TOKEN, "cycles", "joules", "joules_events", "joules_standing", "bottleneck", "generated",
           "scored_tokens", "scored_bytes", "stored_weights", "cpu_seconds_per_token", "cpu_joules_per_token")
-_PROMPTS = ("prompt", "prompt-file", "depth", "prune-tokens")          # a study that says one of them shows the first token, too
+_PROMPTS = ("prompt", "prompt-file", "prune-tokens")                   # a study that says one of them shows the first token, too
 LAST = ("program", "program_bytes", "version")
 
 
