@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from children import LIMIT
 
+from programs.studies import remember
 from slimulator.explore.plan import make_plan
 from slimulator.explore.studies import FIGURES, ORDER, STUDIES, figure
 from slimulator.explore.study import read_study
@@ -47,3 +48,7 @@ def test_the_page_is_what_a_study_gives(tmp_path: Path) -> None:
 def test_the_stories_follow_from_their_rules(file: str, arguments: list[str]) -> None:
     made = subprocess.run([sys.executable, STUDIES / "stories.py", *arguments], capture_output=True, timeout=LIMIT, check=True)
     assert made.stdout == (STUDIES / file).read_bytes()
+
+
+def test_the_long_story_follows_from_its_rules() -> None:
+    assert remember.text() == (STUDIES / "remember.txt").read_text(encoding="utf-8")
