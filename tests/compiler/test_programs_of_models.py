@@ -57,7 +57,7 @@ def test_every_weight_format(weights: str, machine: str) -> None:
 
 
 def test_the_reference_engine_too() -> None:
-    for weights in ("", "t2"):
+    for weights in ("", "t2", "bp2", "bp3", "bp4"):
         compiled, program = built("gqa", weights)
         assert compare(compiled, program, PROMPT[:2], ReferenceMachine)[1] is None
 
