@@ -272,7 +272,9 @@ def test_the_summary_says_the_share_of_the_predictor() -> None:
 
 @pytest.mark.parametrize(("settings", "message"), [
     (Settings(sparsity="exact", predictor="i8"), "--predict: --ffn-sparsity exact; expected --ffn-sparsity with a number"),
-    (Settings(predictor="i8"), "--predict: no --ffn-sparsity; expected --ffn-sparsity with a number")])
+    (Settings(predictor="i8"), "--predict: no --ffn-sparsity; expected --ffn-sparsity with a number"),
+    (Settings(in_page="most"), "--in-page: no --predict; expected --predict"),
+    (Settings(sparsity=0.5, predictor="i8", in_page="two"), "--in-page: 'two'; expected power, most or one")])
 def test_settings_that_do_not_go_together(settings: Settings, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         settings.check()
