@@ -259,7 +259,8 @@ def check_card(program: Program, path: Path) -> None:
         near = card["kv_near"] if isinstance(card["kv_near"], dict) else {}
         turns = near.get("turns")
         wrong += ["kv_near"] * (not all(map(whole, (near.get("position_bytes"), card.get("chunk"), card.get("layers"))))
-                                or not isinstance(turns, list) or not all(each in range(card["layers"]) for each in turns))
+                                or not isinstance(near.get("stays"), int) or not isinstance(turns, list)
+                                or not all(each in range(card["layers"]) for each in turns))
     for key in wrong[:1]:
         raise ProgramError(f"its model card is damaged: {key} is {card.get(key)!r}"[:200], path=str(path),
                            hint="compile the model again")

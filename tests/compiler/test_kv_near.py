@@ -25,13 +25,14 @@ from compiler.passes.select import Caches, parse_select
 from compiler.placing.memory_plan import MemoryPlan
 from compiler.placing.near_caches import NearCaches, keep_near, parse_near
 from compiler.running.alive import tokens_alive
+from compiler.running.generate import check_card
 from compiler.running.moved import moved
 from compiler.running.parameters import set_parameters
 from emulator.machine import Machine
 from emulator.observe.breakdown import Breakdown
 from emulator.observe.hazards import HazardCheck
 from isa.counters import COUNTERS
-from isa.program import Program
+from isa.program import Program, ProgramError
 from isa.services import Host
 from slimulator.command_line import command
 
@@ -160,6 +161,16 @@ def test_generate_says_what_moved(tmp_path: Path) -> None:
     assert "0 of 2 layers take turns: 0 bytes came near" in result.stderr
     result = CliRunner().invoke(command, ["compile", str(checkpoint), "-o", str(tmp_path / "a.elf"), "--kv-near", "1M"])
     assert "stay near the units, in 131,072 bytes of sram" in result.output
+
+
+@pytest.mark.parametrize("damage", [{"turns": [9]}, {"turns": 1}, {"stays": "1"}, {"position_bytes": 0}])
+def test_a_damaged_card_is_refused(damage: dict[str, Any]) -> None:
+    card = {"vocab": 31, "context": 64, "hidden": 24, "chunk": 4, "layers": 3,
+            "kv_near": {"bytes": 64, "stays": 1, "turns": [1, 2], "position_bytes": 64}}
+    check_card(Program(meta={"model": card}), Path("a.elf"))
+    card["kv_near"] |= damage                       # type: ignore[operator]
+    with pytest.raises(ProgramError, match="its model card is damaged: kv_near"):
+        check_card(Program(meta={"model": card}), Path("a.elf"))
 
 
 @pytest.mark.parametrize(("text", "message"), [
