@@ -233,13 +233,19 @@ class Compiled:
         """Whether integer weights are decoded for fp32 activations."""
         return any(op.kind == "gemv.decoded" for _, op in self.graph.steps())
 
+    @property
+    def _predicts(self) -> bool:
+        """Whether what is read is predicted: not behind cuts, nor of several texts in halves that take turns or by head."""
+        several = self.memory.sequences > 1
+        return not (self.memory.turns or self.graph.cuts or (several and is_by_head(self.graph)))
+
     def _reads_as_json(self) -> dict[str, Any] | None:
-        """What the model card says of what stays and what a token reads; None where units reach weights in their memory. What a
-        step of several sequences reads is not predicted, nor what a token does behind a prompt that is cut."""
+        """What the model card says of what stays and what a token reads, or a step of all sequences; None where units reach weights
+        in their memory. What a token reads behind a prompt that is cut is not predicted."""
         if self.target.reached:
             return None
         choice = self.choice
-        reads = {} if self.memory.sequences > 1 or self.graph.cuts else {
+        reads = {} if not self._predicts else {
             "exact": choice.exact,
             "outside": choice.formula(near=False).as_json(), "scratchpad": choice.formula(near=True).as_json()}
         return {"stays": about(self.layout, self.memory), "loaded_bytes": choice.loaded, "buffer_bytes": self.memory.buffer_bytes,
@@ -254,11 +260,14 @@ class Compiled:
         what = f"{choice.loaded:,} bytes of {home} are copied there once, and stay" if stays else "no weights and caches stay there"
         lines = [f"{SRAM}: {what}{'; the rest streams' if stays and self.memory.buffer_bytes else ''}",
                  *(f"  {line}" for line in stays)]
-        if self.memory.sequences > 1 or self.graph.cuts:        # the profile is that of code for one token that looks at all
+        if not self._predicts:
             return lines
-        most = "" if choice.exact else "at most "
-        lines += [f"{region}: a generated token that looks at p positions reads {most}{choice.formula(near)} bytes"
-                  for region, near in ((home, False), (SRAM, True))]
+        most, texts = "" if choice.exact else "at most ", self.memory.sequences
+        who = (f"a step of {texts} texts that look at p positions each" if texts > 1 else
+               "a generated token that looks at p positions")
+        lines += [f"{region}: {who} reads {most}{choice.formula(near)} bytes" for region, near in ((home, False), (SRAM, True))]
+        if texts > 1:                                   # buffers are chosen by what a token of one text reads
+            return lines
         others = [other for other in self.others if other.memory.buffer_bytes != self.memory.buffer_bytes]
         for words, each in (("tiles", choice), ("next best", others[0] if others else None)):
             if each:

@@ -14,6 +14,7 @@ from compiler.lowering.chunk import KEYS_BEHIND, SEQUENCE, VALUES_BEHIND, each_f
 from compiler.lowering.emit import FRAME, POSITION, TOKEN, TOKENS_LEFT
 from compiler.lowering.layers import grouped, layers, operations, strides, to_first_frame
 from compiler.lowering.lower import Lowering
+from compiler.lowering.profile import CHOICE, STEP
 from compiler.lowering.sampling import Room, sample
 from isa.services import EMIT_TOKEN, READ_TOKEN
 from isa.services import SEQUENCE as SAY_SEQUENCE
@@ -64,11 +65,12 @@ def batch(c: Lowering, sampling: Room) -> None:
         e.line(f"la {FRAME}, frames;  li {TOKENS_LEFT}, 0")
         e.line("li a0, 0;  la a1, sequences")
         e.label("step_sequence")
-        e.line(f"ld a6, {RECORD['active']}(a1);  beqz a6, step_next")
-        e.line(f"lwu {TOKEN}, {RECORD['token']}(a1);  lwu {POSITION}, {RECORD['position']}(a1)")
-        _to_frame(c)
-        e.label("step_next")
-        e.line(f"addi a0, a0, 1;  addi a1, a1, {RECORD_BYTES};  ld a6, sequence_count;  bltu a0, a6, step_sequence")
+        with e.profile.section(CHOICE):
+            e.line(f"ld a6, {RECORD['active']}(a1);  beqz a6, step_next")
+            e.line(f"lwu {TOKEN}, {RECORD['token']}(a1);  lwu {POSITION}, {RECORD['position']}(a1)")
+            _to_frame(c)
+            e.label("step_next")
+            e.line(f"addi a0, a0, 1;  addi a1, a1, {RECORD_BYTES};  ld a6, sequence_count;  bltu a0, a6, step_sequence")
         e.line(f"beqz {TOKENS_LEFT}, finished", "all texts have ended")
 
         e.lines.append("\n# ---- the tokens of a chunk go through the layers together")
@@ -77,7 +79,8 @@ def batch(c: Lowering, sampling: Room) -> None:
         strides(c, memory.frame_bytes, "from one token's vector to the next one's")
         grouped(c, "start", c.graph.start)
         layers(c)
-        e.line("ld a6, stepping;  bnez a6, choose_tokens")
+        with e.profile.section(STEP):
+            e.line("ld a6, stepping;  bnez a6, choose_tokens")
         e.line(f"la {FRAME}, frames;  li {TOKENS_LEFT}, 0", "the frames are free for the next chunk")
         e.line("ld a6, sequence;  ld a7, sequence_count;  bgeu a6, a7, step")
         e.line(f"ld {POSITION}, next_position;  ld {TOKEN}, next_token;  j prompt_token")
@@ -87,7 +90,7 @@ def batch(c: Lowering, sampling: Room) -> None:
             e.fence()
         else:
             strides(c, 0)
-        with each_frame(c):
+        with e.profile.section(STEP), each_frame(c), e.profile.uncounted():
             _next_token(c, sampling)
         e.line("j step")
     c.chunk = False
@@ -104,8 +107,12 @@ def _to_frame(c: Lowering) -> None:
 
 
 def _record(c: Lowering, number: str) -> None:
-    """The address of the record of a sequence, in a0. `number`: what is loaded to know which one."""
-    c.emit.line(f"ld a6, {number};  li a7, {RECORD_BYTES};  mul a6, a6, a7;  la a0, sequences;  add a0, a0, a6")
+    """The address of the record of a sequence, in a0. `number`: what is loaded to know which one, a variable or of a frame."""
+    text = f"ld a6, {number};  li a7, {RECORD_BYTES};  mul a6, a6, a7;  la a0, sequences;  add a0, a0, a6"
+    if FRAME in number:
+        c.emit.framed(text, 8)
+    else:
+        c.emit.line(text)
 
 
 def _next_token(c: Lowering, sampling: Room) -> None:
@@ -113,12 +120,14 @@ def _next_token(c: Lowering, sampling: Room) -> None:
     e, own = c.emit, f"{head(c) + SEQUENCE}({FRAME})"
     c.built = ""
     if not c.memory.finish_together:
-        to_first_frame(c)
+        with e.profile.section(CHOICE):
+            to_first_frame(c)
         c.chunk = False
         operations(c, "finish", c.graph.finish)
         e.fence()
-    _record(c, own)
-    e.line(f"ld a6, {RECORD['seed']}(a0);  sd a6, seed, a7", "its random numbers")
+    with e.profile.section(CHOICE):
+        _record(c, own)
+        e.line(f"ld a6, {RECORD['seed']}(a0);  sd a6, seed, a7", "its random numbers")
     e.forget()
     sample(c, sampling)
     c.chunk = True
@@ -126,17 +135,19 @@ def _next_token(c: Lowering, sampling: Room) -> None:
     e.lines.append("\n# ---- the token goes out, unless it ends the text")
     e.label("chosen")
     e.fence()
-    _record(c, own)
-    e.line(f"ld a6, seed;  sd a6, {RECORD['seed']}(a0)")
-    e.line("lw a6, stop_count;  la a5, stop_tokens")
-    e.mark("1")
-    e.line(f"beqz a6, 2f;  lw a4, 0(a5);  beq a4, {TOKEN}, text_ends;  addi a5, a5, 4;  addi a6, a6, -1;  j 1b")
-    e.mark("2")
-    e.line(f"ld a5, {RECORD['left']}(a0);  beqz a5, text_ends;  addi a5, a5, -1;  sd a5, {RECORD['left']}(a0)")
-    e.line(f"mv a4, a0;  ld a0, {own};  li a7, {SAY_SEQUENCE};  ecall", "whose token it is")
-    e.line(f"mv a0, {TOKEN};  li a7, {EMIT_TOKEN};  ecall;  mv a0, a4")
-    e.line("beqz a5, text_ends", "no more may come")
-    e.line(f"lwu {POSITION}, {RECORD['position']}(a0);  addi {POSITION}, {POSITION}, 1")
+    with e.profile.section(CHOICE):
+        _record(c, own)
+        e.line(f"ld a6, seed;  sd a6, {RECORD['seed']}(a0)")
+        e.line("lw a6, stop_count;  la a5, stop_tokens")
+        e.mark("1")
+        with e.profile.loop(len(c.graph.config.stop)):
+            e.line(f"beqz a6, 2f;  lw a4, 0(a5);  beq a4, {TOKEN}, text_ends;  addi a5, a5, 4;  addi a6, a6, -1;  j 1b")
+        e.mark("2")
+        e.line(f"ld a5, {RECORD['left']}(a0);  beqz a5, text_ends;  addi a5, a5, -1;  sd a5, {RECORD['left']}(a0)")
+        e.framed(f"mv a4, a0;  ld a0, {own};  li a7, {SAY_SEQUENCE};  ecall", 8, "whose token it is")
+        e.line(f"mv a0, {TOKEN};  li a7, {EMIT_TOKEN};  ecall;  mv a0, a4")
+        e.line("beqz a5, text_ends", "no more may come")
+        e.line(f"lwu {POSITION}, {RECORD['position']}(a0);  addi {POSITION}, {POSITION}, 1")
     e.line(f"li a6, {c.memory.context};  beq {POSITION}, a6, text_ends", "the context is full")
     e.line(f"sw {TOKEN}, {RECORD['token']}(a0);  sw {POSITION}, {RECORD['position']}(a0);  j text_goes_on")
     e.label("text_ends")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from compiler.graph import Op
 from compiler.lowering import turns
 from compiler.lowering.emit import FRAME, KEYS, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, TOKEN, TOKENS_LEFT, VALUES, Source, number
+from compiler.lowering.profile import TEXTS
 from compiler.placing.memory_plan import HEAD
 from compiler.placing.weights import ROPE
 
@@ -37,7 +38,7 @@ def each_frame(c: Lowering, most: int = 1, *, of_one: bool = False) -> Iterator[
     e.changed(FRAME)
     of_one = of_one and c.memory.sequences > 1
     if most >= c.memory.chunk and not of_one:
-        with e.taken(1) as (here,):
+        with e.taken(1) as (here,), e.profile.known(here, 1, TEXTS):
             e.line(f"ld {here}, {tokens}")
             yield here
         return
@@ -45,7 +46,8 @@ def each_frame(c: Lowering, most: int = 1, *, of_one: bool = False) -> Iterator[
     name = c.name("tokens")
     e.label(name)
     if most == 1 and not of_one:
-        yield number(1)
+        with e.profile.tiles(TOKENS_LEFT, TEXTS, 1):
+            yield number(1)
         e.advance(FRAME, c.memory.frame_bytes)
         e.line(f"addi {TOKENS_LEFT}, {TOKENS_LEFT}, -1")
     else:
@@ -54,7 +56,8 @@ def each_frame(c: Lowering, most: int = 1, *, of_one: bool = False) -> Iterator[
             if of_one:
                 _of_one(c, here)
                 _move_caches(c, "add", "to those of the sequence")
-            yield here
+            with e.profile.tiles(here, TEXTS, most):
+                yield here
             if of_one:
                 _move_caches(c, "sub", "back to those of the first one")
             e.advance_rows(FRAME, here, c.memory.frame_bytes)
@@ -111,10 +114,10 @@ def head(c: Lowering) -> int:
 def take_place(c: Lowering, ops: Sequence[Op]) -> None:
     """In a loop over frames: the registers of the frame's token, position and sequence, if these operations look at them."""
     if _looks(ops):
-        c.emit.line(f"lwu {TOKEN}, {head(c)}({FRAME});  lwu {POSITION}, {head(c) + 4}({FRAME})")
+        c.emit.framed(f"lwu {TOKEN}, {head(c)}({FRAME});  lwu {POSITION}, {head(c) + 4}({FRAME})", 8)
         if c.graph.cuts:
             at_place(c)
-            c.emit.line(f"lwu {POSITION}, {head(c) + ROW}({FRAME})", "its row in the caches of these layers")
+            c.emit.framed(f"lwu {POSITION}, {head(c) + ROW}({FRAME})", 4, "its row in the caches of these layers")
             at_row(c)
         else:
             at_position(c)
@@ -134,5 +137,5 @@ def _looks(ops: Sequence[Op]) -> bool:
 def _move_caches(c: Lowering, change: str, comment: str) -> None:
     if c.memory.sequences > 1:
         for place, base in ((KEYS_BEHIND, KEYS), (VALUES_BEHIND, VALUES)):
-            c.emit.line(f"ld a6, {head(c) + place}({FRAME});  {change} {base}, {base}, a6", comment)
+            c.emit.framed(f"ld a6, {head(c) + place}({FRAME});  {change} {base}, {base}, a6", 8, comment)
             c.emit.changed(base)

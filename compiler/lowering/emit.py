@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
-from compiler.lowering.profile import Profile
+from compiler.lowering.profile import TEXTS, Profile
 from isa.instruction import TABLE
 from isa.queues import CORE, QUEUE, QUEUES, Order, PairTags
 from isa.text import printable
@@ -72,7 +72,7 @@ class Emitter:
 
     def __init__(self, overlap: Callable[[str, str], bool] = str.__eq__, tags: int = BUFFER_TAGS) -> None:
         self.lines: list[str] = []
-        self.profile = Profile((POSITIONS,))
+        self.profile = Profile((POSITIONS, TEXTS))
         self._overlap = overlap
         self._held: dict[str, Want] = {}            # register -> what it holds; the least recently used first
         self._kept: set[str] = set()                # registers that are pinned or taken
@@ -94,6 +94,12 @@ class Emitter:
         for instruction in (*before, last):
             self.profile.load(instruction)
         self.lines += [*before, f"{last:<48}# {printable(comment)}" if comment else last]
+
+    def framed(self, text: str, size: int, comment: str = "") -> None:
+        """As `line`, with loads from the head of the current frame, of so many bytes."""
+        with self.profile.uncounted():
+            self.line(text, comment)
+        self.profile.framed(size)
 
     def comment(self, text: str) -> None:
         self.lines += ["", f"    # ---- {printable(text)}"]
@@ -117,7 +123,7 @@ class Emitter:
     def op(self, mnemonic: str, *operands: Source, reads: Collection[str] = (), writes: Collection[str] = (),
            comment: str = "", near: bool | None = None) -> None:
         """One Xslim instruction. `reads` and `writes` name the values in memory that it takes and makes. `near`: whether it
-        copies from the scratchpad; None: it does if the operand is a symbol, or the address of what stays there."""
+        copies from the scratchpad; None: it does if the operand is a symbol, in a frame, or the address of what stays there."""
         row = TABLE[mnemonic]
         queue = QUEUE[row.unit]
         self.order(row.unit, reads, writes)
@@ -131,7 +137,7 @@ class Emitter:
                   else o if isinstance(o, str) else "" for want, o in zip(wants, operands, strict=True)]
         self.profile.exact &= all(want is None or want.kind != "count" for want in wants)
         if near is None:
-            near = any(isinstance(o, Want) and (o.near or o.kind == "symbol") for o in operands[1:2])
+            near = any(isinstance(o, Want) and (o.near or o.kind == "symbol" or o.base == FRAME) for o in operands[1:2])
         self.profile.reads(row, values, self._csrs, near)
         at = self._order.issue(queue)
         if reads or writes:

@@ -37,13 +37,18 @@ def to_first_frame(c: Lowering) -> None:
             if name in c.memory.framed and name not in made:
                 made.add(name)
                 to, size = f"frames + {c.memory.slots[name].offset - c.memory.frames}", c.memory.slots[name].size
-                e.op("fetch.copy", symbol(to), c.at(name), number(size), reads=(name,), writes=(name,))
+                e.op("fetch.copy", symbol(to), c.at(name), number(size), reads=(name,), writes=(name,), near=True)
         made |= set(op.outputs)
     e.fence()
 
 
 def grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
     """Operations for all tokens of a chunk."""
+    with c.emit.profile.section(f"chunk_{section}"):
+        _grouped(c, section, ops)
+
+
+def _grouped(c: Lowering, section: str, ops: Sequence[Op]) -> None:
     for group in groups(ops):
         swaps.before(c, group.ops)
         if group.together:

@@ -22,8 +22,11 @@ from isa.shapes import Shape
 Amount = tuple[int, str]
 """(factor, register): so many times what the register holds. Register "": the factor alone."""
 
-CHOICE = "choice"
-"""The section for what is read between the operations of a token and those of the next one, both generated at temperature 0."""
+CHOICE, STEP = "choice", "step"
+"""The sections for what is read between the operations of a token and those of the next one, both generated at temperature 0: for
+each text, and of several texts once for all."""
+TEXTS = "texts"
+"""Stands for a register that holds how many tokens go through the layers together: in a step of several texts one of each."""
 
 _CSRS = {"cols": "vec.cols", "head_dim": "vec.head_dim"}           # what a shape calls the value of a CSR
 _LOADS = {"lb": 1, "lbu": 1, "lh": 2, "lhu": 2, "lw": 4, "lwu": 4, "flw": 4, "ld": 8}
@@ -137,10 +140,14 @@ class Profile:
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
-        """What is written in the block is a section."""
-        self._section = name
+        """What is written in the block is a section. Inside of the same section that says nothing new."""
+        if self._block and self._section == name:
+            yield
+            return
+        before, self._section = self._section, name
         with self._inside(self.sections.setdefault(name, _Block())):
             yield
+        self._section = before
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
@@ -193,6 +200,10 @@ class Profile:
         if self._block and instruction:
             self._block.loaded += _LOADS.get(instruction.split(maxsplit=1)[0], 0)
 
+    def framed(self, size: int) -> None:
+        """A load from the head of a frame, which lies in the scratchpad."""
+        self.stored(1, size, "core")
+
     def stored(self, rows: int | str, row_bytes: int, mnemonic: str) -> None:
         """Besides, an instruction reads so many bytes of each row of a matrix that is stored without its zeros: values, metadata,
         scales. 0: nobody knows."""
@@ -236,7 +247,7 @@ class Profile:
         if dim in named:
             return self._amount(named[dim])
         if dim == "vectors":
-            return csrs.get(f"{unit}.vectors") or 1, ""
+            return self._csrs.get(f"{unit}.vectors") or (csrs.get(f"{unit}.vectors") or 1, "")
         if dim == "length":
             return self._length
         if dim == "groups":

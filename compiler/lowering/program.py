@@ -32,19 +32,22 @@ if TYPE_CHECKING:
 EMPTY_PROMPT, BAD_TOKEN, NO_TOP_P = 2, 3, 4     # exit codes
 
 
-def code(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Room) -> tuple[str, Profile]:
-    """The program's code, and what it reads. Raises RoomError for a matrix of which no row fits into a tile."""
+def code(target: Target, layout: WeightLayout, memory: MemoryPlan, sampling: Room) -> tuple[str, Profile, Profile | None]:
+    """The program's code, what it reads for one text, and what for several, if it is for several.
+
+    Raises RoomError for a matrix of which no row fits into a tile.
+    """
     c = Lowering(target, layout, memory)
     _begin(c)
     _token_loop(c, sampling)
     _end(c)
     if memory.sequences == 1:
-        return "\n".join(c.emit.lines) + "\n", c.emit.profile
+        return "\n".join(c.emit.lines) + "\n", c.emit.profile, None
     several = Lowering(target, layout, memory)
     _begin(several)
     batch(several, sampling)
     _end(several)
-    return "\n".join(several.emit.lines) + "\n", c.emit.profile
+    return "\n".join(several.emit.lines) + "\n", c.emit.profile, several.emit.profile
 
 
 def _begin(c: Lowering) -> None:

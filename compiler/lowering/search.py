@@ -13,6 +13,7 @@ If nothing streams there are no buffers. If LEAST has no room, the buffers are a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -22,7 +23,7 @@ from compiler.errors import RoomError
 from compiler.lowering import swaps
 from compiler.lowering.emit import POSITIONS
 from compiler.lowering.formula import Formula
-from compiler.lowering.profile import CHOICE, Profile, Reads
+from compiler.lowering.profile import CHOICE, STEP, TEXTS, Profile, Reads
 from compiler.lowering.program import code
 from compiler.lowering.residency import copies, has_table
 from compiler.lowering.sampling import Room
@@ -44,6 +45,7 @@ class Choice:
     target, layout, memory      as the code needs them: layers of which other things stay have a body of their own
     sampling                    where the numbers that a token is chosen by lie
     whole                       target and layout without such bodies
+    profile, several            what code for one text reads; what that of several texts does, None where there is none
     """
 
     target: Target
@@ -53,25 +55,52 @@ class Choice:
     whole: tuple[Target, WeightLayout] = field(repr=False)
     code: str = field(repr=False)
     profile: Profile = field(repr=False)
+    several: Profile | None = field(repr=False)
 
     @property
     def exact(self) -> bool:
         """Whether the numbers below are what a run counts. Else they are the most: rows of active neurons depend on data."""
-        return self.profile.exact and not self.profile.unknown
+        profile = self.several or self.profile
+        return profile.exact and not profile.unknown
 
     def reads(self, position: int, *, window: bool = True) -> Reads:
-        """What a token at a position reads that is generated at temperature 0, not the last one. Near and far hold all of it."""
-        graph, config = self.target.graph, self.target.graph.config
-        held = {POSITIONS: min(position + 1, config.window if window and config.window else position + 1)}
-        found = Reads()
-        for section in ("start", "finish", CHOICE):
-            found.add(self.profile.at(section, held))
+        """What a token at a position reads that is generated at temperature 0, not the last one. Near and far hold all of it.
+
+        That is a token of one text. Of a program for several texts: `step`.
+        """
+        found = self._all(self.profile, {"start": 1, "finish": 1, CHOICE: 1}, "", self._held(position, window))
+        found.add(swaps.reads(self.target.graph, self.memory, position))
+        return found
+
+    def step(self, positions: Sequence[int]) -> Reads:
+        """What a step of several texts reads whose tokens are at these positions; all are generated at temperature 0, none is the
+        last one of its text, and the host has given no other texts."""
+        every = [self._step(len(positions), position) for position in positions]
+        return Reads(**{name: sum(getattr(reads, name) for reads in every) // len(every) for name in vars(every[0])})
+
+    def _step(self, texts: int, position: int, *, window: bool = True) -> Reads:
+        """`step` with all texts at the same position: what each reads of its cache adds up."""
+        assert self.several is not None
+        finish = {"chunk_finish": 1} if self.memory.finish_together else {"finish": texts}
+        return self._all(self.several, {"chunk_start": 1, **finish, STEP: 1, CHOICE: texts}, "chunk_",
+                         self._held(position, window) | {TEXTS: texts})
+
+    def _held(self, position: int, window: bool) -> dict[str, int]:
+        """How many positions a token looks at, as a register holds it."""
+        config = self.target.graph.config
+        return {POSITIONS: min(position + 1, config.window if window and config.window else position + 1)}
+
+    def _all(self, profile: Profile, sections: dict[str, int], prefix: str, held: dict[str, int]) -> Reads:
+        """What sections read, so many times each, and all layers."""
+        graph, config, found = self.target.graph, self.target.graph.config, Reads()
+        for section, times in sections.items():
+            found.add(profile.at(section, held), times)
         for body in graph.bodies:
-            found.add(self.profile.at(graph.name_of(body), held), len(body.layers))
-            found.add(self.profile.of_all(graph.name_of(body)))
+            name = prefix + graph.name_of(body)
+            found.add(profile.at(name, held), len(body.layers))
+            found.add(profile.of_all(name))
         if has_table(graph, self.memory):
             found.variables += 8 * (config.layers + 1 + len(self.memory.moves(config.layers)))
-        found.add(swaps.reads(graph, self.memory, position))
         if self.memory.residency.variables:
             found.near += found.variables
         else:
@@ -79,12 +108,14 @@ class Choice:
         return found
 
     def formula(self, near: bool) -> Formula:
-        """What `reads` says of the scratchpad (near) or of the memory outside, as a formula of the positions looked at."""
+        """What is read of the scratchpad (near) or of the memory outside, as a formula of the positions looked at: by a token, or
+        by a step of as many texts as the program is for, which look at as many positions each."""
         def reads(positions: int) -> int:
-            found = self.reads(positions - 1, window=False)
+            found = (self._step(self.memory.sequences, positions - 1, window=False) if self.several else
+                     self.reads(positions - 1, window=False))
             return found.near if near else found.far
 
-        return Formula.of(reads, self.profile.steps(POSITIONS))
+        return Formula.of(reads, (self.several or self.profile).steps(POSITIONS))
 
     @property
     def loaded(self) -> int:

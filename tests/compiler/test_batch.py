@@ -6,19 +6,21 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from compiled_models import built, loaded, small_machine
+from compiled_models import CODES, CONFIGS, built, loaded, small_machine
 from random_models import SHAPES, random_model
 from tiny_checkpoint import write_checkpoint
 
 from compiler.checking.verify import compare
-from compiler.compile import MOST_SEQUENCES
+from compiler.compile import MOST_SEQUENCES, compile_model
 from compiler.compiled import Compiled
 from compiler.errors import ModelError, RoomError
+from compiler.formats.recipe import read_recipe
 from compiler.lowering.emit import TOKENS_LEFT
 from compiler.running.generate import check_card
 from compiler.running.neurons import neurons
@@ -189,14 +191,40 @@ def test_weights_are_read_once_a_step(tmp_path: Path) -> None:
     assert fetched[2] - 2 * each == 4 * matrices
 
 
-def test_what_a_step_reads_is_not_predicted() -> None:
-    """The prediction is that of one text alone."""
-    one, several = (built("gqa", "t2", small_machine(24576), sequences=sequences)[0] for sequences in (None, 4))
-    assert "a generated token that looks at p positions reads" in one.summary() and "tiles: " in one.summary()
-    said = several.summary()
-    assert "are copied there once, and stay" in said and "p positions" not in said and "at position" not in said
-    missing = one.card["reads"].keys() - several.card["reads"].keys()
-    assert several.card["reads"]["stays"] and missing == {"exact", "outside", "scratchpad"}
+@pytest.mark.parametrize(("shape", "weights", "kv", "room", "texts"), [
+    ("gqa", "t2", "f32", 10 << 10, 4), ("gqa", "t2", "i8", 24 << 10, 3), ("gqa", "t2", "f16", 1 << 20, 2),
+    ("words", "t2", "f32", 16 << 10, 4), ("window", "", "f32", 24 << 10, 4), ("opt_350m", "i4:1", "f32", 60 << 10, 4),
+    ("qk_norm", "f16", "i8", 60 << 10, 1), ("plain", "c4", "f32", 40 << 10, 4)])
+def test_what_a_step_reads_is_predicted(shape: str, weights: str, kv: str, room: int, texts: int, tmp_path: Path) -> None:
+    """Byte by byte, of texts of several lengths, whatever stays and whatever comes in tiles; of fewer texts than there is room for.
+    Where tokens are chosen from logits in tiles what is read depends on them, so it is at most that."""
+    model = random_model(replace(CONFIGS[shape], stop=frozenset()), ternary=shape in CODES)
+    compiled = compile_model(model, machine=small_machine(room), recipe=read_recipe(weights) if weights else None, kv=kv,
+                             sequences=4)
+    prompts, steps = PROMPTS[:texts], 8
+    host = Host(in_turn(prompts))
+    machine = Machine(compiled.machine, host)
+    machine.load(program := compiled.build(tmp_path))
+    set_sequences(machine, [steps + 2] * texts)
+    machine.breakpoints = {program.address("step")}
+    seen = []
+    for _ in range(steps + 1):
+        assert machine.run().reason == "breakpoint"
+        seen.append((machine.counter("sram.bytes_read"), machine.counter("dram.bytes_read")))
+    predicted = [compiled.choice.step([len(prompt) - 1 + step for prompt in prompts]) for step in range(steps)]
+    counted = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(seen)]
+    if shape == "words":
+        assert not compiled.choice.exact and not compiled.memory.finish_together
+        assert all(near <= most.near and far <= most.far for (near, far), most in zip(counted, predicted, strict=True))
+        assert " positions each reads at most " in compiled.summary()
+        return
+    assert compiled.choice.exact and counted == [(reads.near, reads.far) for reads in predicted]
+    if shape != "window":
+        alike = compiled.choice.step([9] * 4)               # what the memory map and the model card say
+        outside, inside = (compiled.choice.formula(near) for near in (False, True))
+        assert (inside.at(10), outside.at(10)) == (alike.near, alike.far)
+        assert f"dram: a step of 4 texts that look at p positions each reads {outside} bytes\n" in compiled.summary()
+        assert compiled.card["reads"]["outside"] == outside.as_json() and compiled.card["reads"]["exact"]
 
 
 @pytest.mark.parametrize("room", [16384, 60 << 10, 1 << 20])
