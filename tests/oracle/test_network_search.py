@@ -33,9 +33,10 @@ from programs.networks.search.recipe import Recipe, RecipeError, as_json, read_r
 from programs.networks.search.space import supernets  # noqa: E402
 from programs.networks.search.stages import Run  # noqa: E402
 from programs.networks.search.supernet import Floats, Weights, folded, masks_of  # noqa: E402
+from programs.networks.search.training import Trainer  # noqa: E402
 
 DIGITS = Path(__file__).parents[2] / "programs" / "networks" / "digits"
-TINY = Recipe(images="digits", choosing=100, held_out=100, batch=16, flash_bytes=32_768, supernet_steps=4, supernet_paths=1,
+TINY = Recipe(images="digits", tuning=2, teacher_steps=3, finished=1, compared=1, choosing=100, held_out=100, batch=16, flash_bytes=32_768, supernet_steps=4, supernet_paths=1,
               more_steps=6, trials=2, repeats=1, steps=8, int8_steps=4)
 
 
@@ -142,6 +143,11 @@ def test_factors(value):
 # ------------------------------------------------------------------------------------------------ candidates
 
 
+def trainer(recipe):
+    """Of no images."""
+    return Trainer(recipe, Path(), Part(torch.zeros(0), torch.zeros(0)), lambda _text: None)
+
+
 def test_figures_of_a_candidate_are_the_compilers(tmp_path):
     layers, shared, masks, images = network(4)
     limits = Recipe(flash_bytes=1 << 20, ram_bytes=1 << 20)
@@ -159,22 +165,23 @@ def test_figures_of_a_candidate_are_the_compilers(tmp_path):
 def test_what_does_not_fit_is_not_classified(tmp_path):
     space = supernets(28)[0]
     part = Part(torch.rand(64, 1, 28, 28), torch.zeros(64, dtype=torch.long))
-    judge = search.Judge(space, Weights(space.layers(space.largest())), part, Recipe(ms=0.01), tmp_path / "answers.jsonl")
+    judge = search.Judge(space, Weights(space.layers(space.largest())), part, trainer(Recipe(ms=0.01)), tmp_path / "answers.jsonl")
     judge._judged, asked = lambda path, judged=judge._judged: asked.append(path) or judged(path), []
     path = space.sample(random.Random(1))
     assert judge(path) is None and judge(path) is None and len(asked) == 1
-    again = search.Judge(space, judge.weights, part, judge.recipe, judge.file)
+    again = search.Judge(space, judge.weights, part, judge.trainer, judge.file)
     again._judged = None
     assert again(path) is None                                  # the answer is in the file
-    assert json.loads(judge.file.read_text()) == {"path": path, "figures": None, "accuracy": 0.0}
+    assert json.loads(judge.file.read_text()) == {"path": path, "figures": None, "accuracy": 0.0, "loss": 0.0}
 
 
 def test_best_front_and_area():
-    def one(accuracy, ms):
-        return search.Candidate({}, accuracy, Figures(1, 1, ms, 1))
+    def one(accuracy, ms, loss=1.0):
+        return search.Candidate({}, accuracy, loss, Figures(1, 1, ms, 1))
 
     slow, fast, beaten, bad = one(0.98, 6.0), one(0.95, 2.0), one(0.94, 3.0), one(0.5, 1.0)
-    assert search.best([fast, slow, one(0.98, 7.0), bad]) is slow
+    assert search.best([one(0.9, 4.0, 0.1), one(0.9, 2.0, 0.1), one(0.99, 1.0, 0.11)]).figures.ms == 2.0
+    assert one(0.9, 8.0, 0.1).score / one(0.9, 4.0, 0.1).score == pytest.approx(2 ** 0.07)
     assert search.front([slow, beaten, fast, bad]) == [bad, fast, slow]
     # 50 % right from 1 ms on, 45 % more from 2 ms on, 3 % more from 6 ms on, of 8 ms
     assert search.area([slow, beaten, fast, bad], Recipe(ms=8.0)) == pytest.approx((0.5 * 7 + 0.45 * 6 + 0.03 * 2) / 8)
@@ -182,8 +189,8 @@ def test_best_front_and_area():
 
 def test_limits_under_which_nothing_fits(monkeypatch):
     monkeypatch.setattr(search, "PATIENCE", 2)
-    judge = search.Judge(supernets(28)[0], Weights([]), Part(torch.zeros(0), torch.zeros(0)), Recipe())
-    judge._judged = lambda _path: (None, 0.0)
+    judge = search.Judge(supernets(28)[0], Weights([]), Part(torch.zeros(0), torch.zeros(0)), trainer(Recipe()))
+    judge._judged = lambda _path: (None, 0.0, 0.0)
     for found in (lambda: search.search(judge, search.SEARCH, 2, 1), lambda: list(search.fitting(judge, 2, 1))):
         with pytest.raises(RecipeError, match='of 4 networks of "one block" fewer than 2 fit; expected larger limits'):
             found()
@@ -195,8 +202,8 @@ def test_limits_under_which_nothing_fits(monkeypatch):
 def test_parts_of_images_and_their_variations():
     images = load(TINY)
     assert [len(part.classes) for part in (images.training, images.choosing, images.held_out)] == [1597, 100, 100]
-    assert torch.equal(load(TINY).held_out.images, images.held_out.images)
-    assert not torch.equal(load(replace(TINY, seed=2)).held_out.images, images.held_out.images)
+    assert torch.equal(load(replace(TINY, seed=2)).held_out.images, images.held_out.images)
+    assert not torch.equal(load(replace(TINY, parts=2)).held_out.images, images.held_out.images)
     few = images.training.images[:8]
     one, other = (varied(few, torch.Generator().manual_seed(seed)) for seed in (1, 2))
     assert one.shape == few.shape and not torch.equal(one, other) and one.min() >= 0 and one.max() <= 1

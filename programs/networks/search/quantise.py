@@ -9,6 +9,7 @@ makes of the exported files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,9 +31,23 @@ def rounded(x: Tensor) -> Tensor:
 
 
 def snapped(x: Tensor, scale: float, relu: bool = False) -> Tensor:
-    """On the grid of an int8 value."""
-    least, greatest = (0, 255) if relu else (-128, 127)
-    return rounded(x / scale).clamp(least, greatest) * scale
+    """On the grid of an int8 value; what is outside of its range has no gradient."""
+    return _Snapped.apply(x, scale, relu)
+
+
+class _Snapped(torch.autograd.Function):
+    """rounded(x / scale).clamp(...) * scale, in fewer passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float, relu: bool) -> Tensor:
+        whole = (x / scale).round_()
+        inside = whole.clamp(*((0, 255) if relu else (-128, 127)))
+        ctx.save_for_backward(whole == inside)
+        return inside.mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient * ctx.saved_tensors[0], None, None
 
 
 def weight_scale(weight: Tensor, layer: Layer) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from isa.hints import nearest
 
 IMAGES = ("mnist", "digits")
+FROM_ZERO = ("seed", "parts", "growing", "more_steps", "tuning", "compared", "teacher_steps")
 
 
 class RecipeError(Exception):
@@ -25,8 +26,9 @@ class Recipe:
 
     images: str = "mnist"               # or digits: 1,797 images of 8 x 8 pixels, for tests
     seed: int = 1
+    parts: int = 1                      # a seed of its own: which images are held out, and which are for choosing
     machine: str = "stm32f746"          # a preset
-    choosing: int = 500                 # images by which candidates are compared
+    choosing: int = 750                 # images by which candidates are compared
     held_out: int = 1000                # images that only the last figures are of
     batch: int = 64
     rate: float = 0.003                 # of Adam, at its height
@@ -37,16 +39,18 @@ class Recipe:
     # SuperNAS: supernets are trained shortly, and the one whose paths do best goes on
     supernet_steps: int = 150           # each
     supernet_paths: int = 8             # that fit, whose mean accuracy a supernet is judged by
-    more_steps: int = 500               # of the one that is chosen, these included
+    more_steps: int = 1000              # of the one that is chosen, these included
     # SparseNAS: paths and their zeros are chosen, by search and by chance
     trials: int = 48                    # candidates that fit, of each
-    repeats: int = 2                    # searches with other seeds, to compare search and chance
-    finished: int = 1                   # of these, so many whose best is trained to the end
-    compared: int = 1                   # and so many of those by chance, and of those without zeros
+    tuning: int = 60                    # steps of training of a candidate's own, before it is judged
+    repeats: int = 3                    # searches with other seeds, to compare search and chance
+    finished: int = 3                   # of these, so many whose best is trained to the end
+    compared: int = 3                   # and so many of those by chance, and of those without zeros
     # The network that was found
-    steps: int = 1300                   # in floating point; zeros grow over the first part of them
+    teacher_steps: int = 2500           # of the widest path, whose answers the networks learn too; 0: from the classes alone
+    steps: int = 4000                   # in floating point; zeros grow over the first part of them
     growing: float = 0.5                # that part
-    int8_steps: int = 250               # with int8 arithmetic
+    int8_steps: int = 600               # with int8 arithmetic
     int8_rate: float = 0.0005
 
 
@@ -76,7 +80,7 @@ def _check(place: str, name: str, value: Any, kind: type) -> None:
             raise RecipeError(place, repr(value), " or ".join(IMAGES) if name == "images" else "a name")
         return
     right = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
-    least = 0 if name in ("seed", "growing", "more_steps", "compared") else 1 if kind is int else 1e-9
+    least = 0 if name in FROM_ZERO else 1 if kind is int else 1e-9
     most = 1 if name == "growing" else 1 << 40
     if not right or not least <= value <= most:
         raise RecipeError(place, repr(value), "a number 0..1" if name == "growing" else

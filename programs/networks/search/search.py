@@ -1,9 +1,9 @@
 """SuperNAS and SparseNAS: which supernet, then which of its paths with which zeros.
 
-A candidate's flash and RAM are the compiler's and its time is the machine's. Its accuracy is that of the path in the supernet,
-pruned at once, on the images for choosing. Candidates that do not fit are thrown away before anything is classified. Optuna's TPE
-for several objectives, or chance to compare with, proposes. What it proposes follows from the seed and the answers: an interrupted
-search asks again, and finds its answers in a file.
+A candidate's flash and RAM are the compiler's and its time is the machine's. Candidates that do not fit are thrown away before
+anything is classified. What fits gets the supernet's weights, pruned at once, and some steps of training of its own: each candidate
+the same batches. Then its loss on the images for choosing and its time give its score. Optuna's TPE, or chance to compare with,
+proposes. What it proposes follows from the seed and the answers: an interrupted search asks again, and finds its answers in a file.
 """
 
 from __future__ import annotations
@@ -16,32 +16,43 @@ from dataclasses import asdict, dataclass
 from pathlib import Path as File
 from typing import Any
 
+from torch import Tensor
+from torch.nn import functional as F
+
 from programs.networks.search.costs import Figures, figures_of
 from programs.networks.search.images import Part
 from programs.networks.search.recipe import Recipe, RecipeError
 from programs.networks.search.space import Path, Space
 from programs.networks.search.supernet import Floats, Weights, folded, masks_of
-from programs.networks.search.training import accuracy
+from programs.networks.search.training import Trainer, judged
 
 STARTING = 16           # trials of a search that are by chance
 PATIENCE = 100          # proposals for each trial, most of which may not fit
+SLOWER = 0.07           # exponent of time in a score: twice the ms are worth 5 % of the loss (MnasNet, arXiv 1807.11626)
 SEARCH, CHANCE = "search", "chance"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A path that fits, with what it reached in the supernet."""
+    """A path that fits, with what it reached after its short training: share of right classes, and mean cross-entropy in nats."""
 
     path: Path
     accuracy: float
+    loss: float
     figures: Figures
+
+    @property
+    def score(self) -> float:
+        """Less is better."""
+        return self.loss * self.figures.ms ** SLOWER
 
 
 class Judge:
     """Answers what candidates are worth, each once. `file` keeps the answers, a JSON line each; None: nothing is kept."""
 
-    def __init__(self, space: Space, weights: Weights, choosing: Part, recipe: Recipe, file: File | None = None) -> None:
-        self.space, self.weights, self.choosing, self.recipe, self.file = space, weights, choosing, recipe, file
+    def __init__(self, space: Space, weights: Weights, choosing: Part, trainer: Trainer, file: File | None = None) -> None:
+        self.space, self.weights, self.choosing, self.trainer, self.file = space, weights, choosing, trainer, file
+        self.recipe = trainer.recipe
         self._known: dict[str, dict[str, Any]] = {}
         for line in file.read_text("utf-8").splitlines() if file and file.exists() else []:
             try:
@@ -54,20 +65,25 @@ class Judge:
         """None: it does not fit."""
         key = json.dumps(path)
         if key not in self._known:
-            figures, right = self._judged(path)
-            self._known[key] = {"path": path, "figures": figures and asdict(figures), "accuracy": right}
+            figures, right, loss = self._judged(path)
+            self._known[key] = {"path": path, "figures": figures and asdict(figures), "accuracy": right, "loss": loss}
             self._keep()
         one = self._known[key]
-        return Candidate(path, one["accuracy"], Figures(**one["figures"])) if one["figures"] else None
+        return Candidate(path, one["accuracy"], one["loss"], Figures(**one["figures"])) if one["figures"] else None
 
-    def _judged(self, path: Path) -> tuple[Figures | None, float]:
+    def _judged(self, path: Path) -> tuple[Figures | None, float, float]:
         layers = self.space.layers(path)
         masks = masks_of(layers, self.weights)
-        alone = folded(self.weights, layers, self.choosing.images[:64], masks)
-        figures = figures_of(alone, masks, self.recipe)
+        figures = figures_of(folded(self.weights, layers, self.choosing.images[:64], masks), masks, self.recipe)
         if figures is None or not figures.fits(self.recipe):
-            return None, 0.0
-        return figures, accuracy(lambda images: Floats(self.weights, masks).run(images, layers), self.choosing)
+            return None, 0.0, 0.0
+        alone = self.weights.alone(layers)
+
+        def loss(images: Tensor, classes: Tensor, _step: int, _number: int) -> Tensor:
+            return F.cross_entropy(Floats(alone, masks_of(layers, alone)).run(images, layers), classes)
+
+        self.trainer.fit("tuning", alone, self.recipe.tuning, loss, self.recipe.rate / 2, kept=False)
+        return figures, *judged(lambda images: Floats(alone, masks_of(layers, alone)).run(images, layers), self.choosing)
 
     def _keep(self) -> None:
         if self.file:
@@ -100,7 +116,7 @@ def search(judge: Judge, kind: str, trials: int, seed: int,
         if candidate is None:
             study.tell(trial, state=TrialState.FAIL)
             continue
-        study.tell(trial, [1 - candidate.accuracy, candidate.figures.ms])
+        study.tell(trial, candidate.score)
         found.append(candidate)
         told(len(found), candidate)
         if len(found) == trials:
@@ -118,7 +134,7 @@ def _study(kind: str, seed: int) -> Any:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)          # `multivariate`
         sampler = (optuna.samplers.RandomSampler(seed=seed) if kind == CHANCE else
                    optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTING))
-    return optuna.create_study(sampler=sampler, directions=["minimize"] * 2)
+    return optuna.create_study(sampler=sampler, direction="minimize")
 
 
 def _too_small(space: Space, number: int) -> RecipeError:
@@ -127,8 +143,8 @@ def _too_small(space: Space, number: int) -> RecipeError:
 
 
 def best(candidates: Sequence[Candidate]) -> Candidate:
-    """The most accurate one; of several, the fastest."""
-    return max(candidates, key=lambda one: (one.accuracy, -one.figures.ms))
+    """The one with the least score."""
+    return min(candidates, key=lambda one: one.score)
 
 
 def front(candidates: Sequence[Candidate]) -> list[Candidate]:

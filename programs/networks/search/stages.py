@@ -2,6 +2,7 @@
 
     supernets   each is trained shortly; the one whose paths do best is trained on      supernet-NAME.pt, supernets.json
     search      search, chance, and search without zeros, some times each               search-KIND-NUMBER.jsonl
+    teacher     the widest path, dense, trained to the end                              teacher.pt
     networks    the best of each is pruned, trained, made int8; the machine tries it    KIND-NUMBER.pt, -int8.pt, .json
     figures     all of it; the picture, and the network that is chosen                  figures.json, pareto.svg, network/
 """
@@ -31,13 +32,15 @@ from programs.networks.search.recipe import Recipe, RecipeError, as_json
 from programs.networks.search.search import CHANCE, SEARCH, Candidate, Judge
 from programs.networks.search.space import Path, Space, supernets
 from programs.networks.search.supernet import Floats, Weights, folded, masks_of
-from programs.networks.search.training import Trainer, accuracy
+from programs.networks.search.training import Trainer, judged
 
+Taught = Callable[[Tensor, Tensor, Tensor], Tensor]     # a loss of logits, for images and their classes
 DENSE = "dense"
 KINDS = (SEARCH, CHANCE, DENSE)         # with zeros by search, with zeros by chance, without zeros by search
 PATHS = 2                               # by chance in a step of a supernet, beside the widest one
 STATISTICS = 1000                       # images whose statistics a finished network normalises by, and whose values set scales
 GROWING = 0.6                           # of a supernet's first steps: zeros grow
+SOFTER, TAUGHT = 2.0, 0.5               # temperature of a teacher's answers; their share in the loss
 
 
 @dataclass
@@ -58,9 +61,10 @@ class Run:
         space, weights, judged = self.supernet()
         found = {kind: [self.search(kind, number, space, weights) for number in range(self.recipe.repeats)] for kind in KINDS}
         networks: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+        loss = self.teacher(space, weights)
         for kind in KINDS:
             for number in range(self.recipe.finished if kind == SEARCH else self.recipe.compared):
-                networks[kind].append(self.network(kind, number, space, weights, searching.best(found[kind][number])))
+                networks[kind].append(self.network(f"{kind}-{number}", space, weights, searching.best(found[kind][number]), loss))
         chosen = max(range(self.recipe.finished), key=lambda number: networks[SEARCH][number]["accuracy_choosing"])
         return {"recipe": as_json(self.recipe), "space": space.name, "supernets": judged, "networks": networks, "chosen": chosen,
                 "search": {kind: [self._searched(one) for one in found[kind]] for kind in KINDS}}
@@ -76,7 +80,7 @@ class Run:
 
     def _promise(self, space: Space) -> float:
         """The mean accuracy of paths that fit, by chance."""
-        judge = Judge(space, self._trained(space, self.recipe.supernet_steps), self.images.choosing, self.recipe)
+        judge = Judge(space, self._trained(space, self.recipe.supernet_steps), self.images.choosing, self.trainer)
         found = searching.fitting(judge, self.recipe.supernet_paths, self.recipe.seed)
         promise = float(np.mean([one.accuracy for one in found]))
         self.say(f"supernet \"{space.name}\": {promise:.1%} of paths that fit")
@@ -102,7 +106,7 @@ class Run:
     def search(self, kind: str, number: int, space: Space, weights: Weights) -> list[Candidate]:
         """The candidates of a search, in order."""
         name, trials = f"search-{kind}-{number}", self.recipe.trials
-        judge = Judge(space.dense() if kind == DENSE else space, weights, self.images.choosing, self.recipe,
+        judge = Judge(space.dense() if kind == DENSE else space, weights, self.images.choosing, self.trainer,
                       self.folder / f"{name}.jsonl")
         made = list[Candidate]()
 
@@ -110,40 +114,60 @@ class Run:
             made.append(candidate)
             if done % 16 == 0 or done == trials:
                 best = searching.best(made)
-                self.say(f"{name}: {done} of {trials}, best {best.accuracy:.1%} in {best.figures.ms:.2f} ms")
+                self.say(f"{name}: {done} of {trials}, best {best.accuracy:.1%}, loss {best.loss:.4f} in {best.figures.ms:.2f} ms")
 
         return searching.search(judge, CHANCE if kind == CHANCE else SEARCH, trials, self.recipe.seed * 1000 + number, told)
 
     def _searched(self, candidates: list[Candidate]) -> dict[str, Any]:
         return {"area": searching.area(candidates, self.recipe), "best": asdict(searching.best(candidates)),
-                "trials": [{"accuracy": one.accuracy, **asdict(one.figures)} for one in candidates]}
+                "trials": [{"accuracy": one.accuracy, "loss": one.loss, **asdict(one.figures)} for one in candidates]}
 
     # ---------------------------------------------------------------------------------------------- networks
 
-    def network(self, kind: str, number: int, space: Space, weights: Weights, candidate: Candidate) -> dict[str, Any]:
-        """Figures of the finished network of a candidate; its files are in KIND-NUMBER."""
-        name = f"{kind}-{number}"
-        return self._kept(f"{name}.json", lambda: self._finished(name, space, weights, candidate.path))
+    def teacher(self, space: Space, weights: Weights) -> Taught:
+        """A loss of logits for images and their classes: cross-entropy, and how far the logits are from those of the widest path,
+        which is trained first (distillation; Hinton and others, arXiv 1503.02531)."""
+        if not self.recipe.teacher_steps:
+            return lambda logits, _images, classes: F.cross_entropy(logits, classes)
+        layers = space.layers(space.largest())
+        widest = weights.alone(layers)
 
-    def _finished(self, name: str, space: Space, weights: Weights, path: Path) -> dict[str, Any]:
+        def alone(images: Tensor, classes: Tensor, _step: int, _number: int) -> Tensor:
+            return F.cross_entropy(Floats(widest).run(images, layers), classes)
+
+        self.trainer.fit("teacher", widest, self.recipe.teacher_steps, alone, self.recipe.rate)
+
+        def loss(logits: Tensor, images: Tensor, classes: Tensor) -> Tensor:
+            with torch.no_grad():
+                answers = (Floats(widest).run(images, layers) / SOFTER).softmax(1)
+            far = F.kl_div((logits / SOFTER).log_softmax(1), answers, reduction="batchmean") * SOFTER ** 2
+            return (1 - TAUGHT) * F.cross_entropy(logits, classes) + TAUGHT * far
+
+        return loss
+
+    def network(self, name: str, space: Space, weights: Weights, candidate: Candidate, loss: Taught) -> dict[str, Any]:
+        """Figures of the finished network of a candidate; its files are in the folder NAME."""
+        return self._kept(f"{name}.json", lambda: self._finished(name, space, weights, candidate.path, loss))
+
+    def _finished(self, name: str, space: Space, weights: Weights, path: Path, loss: Taught) -> dict[str, Any]:
         recipe, images, layers = self.recipe, self.images, space.layers(path)
         alone = weights.alone(layers)
         growing = max(1, int(recipe.growing * recipe.steps))
 
         def floats(batch: Tensor, classes: Tensor, step: int, _number: int) -> Tensor:
             masks = masks_of(layers, alone, share_at(step, growing, 1.0))
-            return F.cross_entropy(Floats(alone, masks).run(batch, layers), classes)
+            return loss(Floats(alone, masks).run(batch, layers), batch, classes)
 
         self.trainer.fit(name, alone, recipe.steps, floats, recipe.rate)
         masks, some = masks_of(layers, alone), images.training.first(STATISTICS).images
         with torch.no_grad():
-            right = accuracy(lambda batch: Floats(alone, masks).run(batch, layers), images.choosing)
+            right, _ = judged(lambda batch: Floats(alone, masks).run(batch, layers), images.choosing)
         whole = folded(alone, layers, some, masks)
         scales = calibrate(whole, layers, some, masks)
         at_once = self._exported(f"{name}-calibrated", whole, masks, scales)
 
         def integers(batch: Tensor, classes: Tensor, _step: int, _number: int) -> Tensor:
-            return F.cross_entropy(Quantised(whole, masks, scales).run(snapped_bytes(batch), layers), classes)
+            return loss(Quantised(whole, masks, scales).run(snapped_bytes(batch), layers), batch, classes)
 
         self.trainer.fit(f"{name}-int8", whole, recipe.int8_steps, integers, recipe.int8_rate)
         network = self._exported(name, whole, masks, scales)

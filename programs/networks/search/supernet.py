@@ -100,7 +100,7 @@ class Floats:
 
     def run(self, images: Tensor, layers: Sequence[Layer]) -> Tensor:
         """Logits (images, classes) of images (images, 1, lines, pixels), 0..1."""
-        values = {"": images}
+        values = {"": images.to(memory_format=torch.channels_last)}          # faster than channel after channel
         for layer in layers:
             value = getattr(self, layer.kind)(layer, values[layer.of], *([values[layer.other]] if layer.kind == "add" else []))
             self.seen(layer.name, value)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from programs.networks.search.images import Part, varied
 from programs.networks.search.recipe import Recipe, RecipeError
@@ -33,12 +34,14 @@ class Trainer:
     training: Part
     say: Callable[[str], None]
 
-    def fit(self, name: str, weights: Weights, steps: int, loss_of: Loss, rate: float, flat: bool = False) -> Weights:
+    def fit(self, name: str, weights: Weights, steps: int, loss_of: Loss, rate: float, flat: bool = False,
+            kept: bool = True) -> Weights:
         """Train for so many steps from the start, or from the checkpoint NAME.pt, which is there in the end. The rate falls to
-        zero, or stays if `flat`: then a later call may go on to more steps. Raises RecipeError when the loss is no number."""
+        zero, or stays if `flat`: then a later call may go on to more steps. Without `kept` there is no checkpoint, and nothing is
+        said. Raises RecipeError when the loss is no number."""
         path = self.folder / f"{name}.pt"
         optimiser = torch.optim.AdamW(weights.parameters(), lr=rate, weight_decay=0.01)
-        step = self._load(path, weights, optimiser)
+        step = self._load(path, weights, optimiser) if kept else 0
         saved, since, losses = time.monotonic(), step, 0.0
         while step < steps:
             chance = self.chance(name, step)
@@ -54,10 +57,10 @@ class Trainer:
             step, losses = step + 1, losses + float(loss.detach())
             if not math.isfinite(losses):
                 raise RecipeError("rate", f"{rate}: the loss of {name} is no number at step {step}", "a smaller one")
-            if step % SAY == 0 or step == steps:
+            if kept and (step % SAY == 0 or step == steps):
                 self.say(f"{name}: step {step} of {steps}, loss {losses / (step - since):.4f}")
                 since, losses = step, 0.0
-            if time.monotonic() - saved > SAVE or step == steps:
+            if kept and (time.monotonic() - saved > SAVE or step == steps):
                 self._save(path, weights, optimiser, step)
                 saved = time.monotonic()
         return weights
@@ -84,6 +87,7 @@ class Trainer:
 
 
 @torch.no_grad()
-def accuracy(logits: Callable[[Tensor], Tensor], part: Part) -> float:
-    """Of one batch: batch normalisation takes its statistics."""
-    return float((logits(part.images).argmax(1) == part.classes).float().mean())
+def judged(logits: Callable[[Tensor], Tensor], part: Part) -> tuple[float, float]:
+    """Share of right classes, and mean cross-entropy in nats, of one batch: batch normalisation takes its statistics."""
+    made = logits(part.images)
+    return float((made.argmax(1) == part.classes).float().mean()), float(F.cross_entropy(made, part.classes))
