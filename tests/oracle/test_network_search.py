@@ -36,8 +36,8 @@ from programs.networks.search.supernet import Floats, Weights, folded, masks_of 
 from programs.networks.search.training import Trainer  # noqa: E402
 
 DIGITS = Path(__file__).parents[2] / "programs" / "networks" / "digits"
-TINY = Recipe(images="digits", tuning=2, teacher_steps=3, finished=1, compared=1, choosing=100, held_out=100, batch=16, flash_bytes=32_768, supernet_steps=4, supernet_paths=1,
-              more_steps=6, trials=2, repeats=1, steps=8, int8_steps=4)
+TINY = Recipe(images="digits", choosing=100, held_out=100, batch=16, flash_bytes=32_768, supernet_steps=4, supernet_paths=1,
+              more_steps=6, trials=2, tuning=2, repeats=1, finished=1, compared=1, teacher_steps=3, steps=8, int8_steps=4)
 
 
 @pytest.fixture(autouse=True)

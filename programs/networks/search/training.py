@@ -20,7 +20,7 @@ from programs.networks.search.supernet import Weights
 
 SAVE = 20.0                     # seconds between checkpoints
 SAY = 100                       # steps between lines of progress
-WARM_UP = 50                    # steps
+WARM_UP = 50                    # steps at most; a tenth of a short training
 
 Loss = Callable[[Tensor, Tensor, int, int], Tensor]     # of images and their classes, at a step, with a number by chance
 
@@ -42,12 +42,13 @@ class Trainer:
         path = self.folder / f"{name}.pt"
         optimiser = torch.optim.AdamW(weights.parameters(), lr=rate, weight_decay=0.01)
         step = self._load(path, weights, optimiser) if kept else 0
+        warm_up = min(WARM_UP, max(1, steps // 10))
         saved, since, losses = time.monotonic(), step, 0.0
         while step < steps:
             chance = self.chance(name, step)
             chosen = torch.randint(len(self.training.images), (self.recipe.batch,), generator=chance)
             number = int(torch.randint(1 << 31, (1,), generator=chance))
-            share = min(1.0, (step + 1) / WARM_UP) * (1.0 if flat else 0.5 + 0.5 * math.cos(math.pi * step / steps))
+            share = min(1.0, (step + 1) / warm_up) * (1.0 if flat else 0.5 + 0.5 * math.cos(math.pi * step / steps))
             optimiser.param_groups[0]["lr"] = rate * share
             loss = loss_of(varied(self.training.images[chosen], chance), self.training.classes[chosen], step, number)
             optimiser.zero_grad()
