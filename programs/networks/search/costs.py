@@ -55,10 +55,15 @@ def measure(network: CompiledNetwork, images: np.ndarray) -> tuple[Figures, list
     return figures, run.classes
 
 
-def accuracy_int8(network: CompiledNetwork, part: Part) -> tuple[Figures, float]:
-    """Figures, and the share of images whose class is right."""
+def wrong_int8(network: CompiledNetwork, part: Part) -> tuple[Figures, list[int]]:
+    """Figures, and the numbers of the images whose class is wrong."""
     figures, classes = measure(network, part.int8())
-    return figures, float(np.mean(np.array(classes) == part.classes.numpy()))
+    return figures, np.flatnonzero(np.array(classes) != part.classes.numpy()).tolist()
+
+
+def accuracy_int8(network: CompiledNetwork, part: Part) -> float:
+    """The share of images whose class is right."""
+    return 1 - len(wrong_int8(network, part)[1]) / len(part.classes)
 
 
 def figures_of(weights: Weights, masks: Mapping[str, Tensor], recipe: Recipe) -> Figures | None:

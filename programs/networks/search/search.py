@@ -2,15 +2,15 @@
 
 A candidate's flash and RAM are the compiler's and its time is the machine's. Candidates that do not fit are thrown away before
 anything is classified. What fits gets the supernet's weights, pruned at once, and some steps of training of its own: each candidate
-the same batches. Then its loss on the images for choosing and its time give its score. Optuna's TPE, or chance to compare with,
-proposes. What it proposes follows from the seed and the answers: an interrupted search asks again, and finds its answers in a file.
+the same batches. Then its loss on the images for choosing and its time give its score. Search is evolution: after some candidates
+by chance, one of the best ones so far is changed in one choice or a few. To compare with, all are by chance. What is tried follows
+from the seed and the answers: an interrupted search asks again, and finds its answers in a file.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path as File
@@ -27,6 +27,8 @@ from programs.networks.search.supernet import Floats, Weights, folded, masks_of
 from programs.networks.search.training import Trainer, judged
 
 STARTING = 16           # trials of a search that are by chance
+PARENTS = 6             # best ones so far, of which one is changed
+CHANGES = (1, 1, 2, 3)  # choices that are changed: one of these numbers
 PATIENCE = 100          # proposals for each trial, most of which may not fit
 SLOWER = 0.07           # exponent of time in a score: twice the ms are worth 5 % of the loss (MnasNet, arXiv 1807.11626)
 SEARCH, CHANCE = "search", "chance"
@@ -105,36 +107,23 @@ def fitting(judge: Judge, number: int, seed: int) -> Iterator[Candidate]:
 
 def search(judge: Judge, kind: str, trials: int, seed: int,
            told: Callable[[int, Candidate], None] = lambda *_: None) -> list[Candidate]:
-    """So many candidates that fit, in the order in which they were proposed. `kind`: SEARCH or CHANCE. Raises RecipeError."""
-    study, found = _study(kind, seed), list[Candidate]()
-    from optuna.trial import TrialState
+    """So many candidates that fit, no two the same, in the order in which they were tried. `kind`: SEARCH or CHANCE. Raises
+    RecipeError."""
+    chance, found = random.Random(seed), list[Candidate]()
     for _ in range(trials * PATIENCE):
-        trial = study.ask()
-        path = {name: values[trial.suggest_categorical(name, list(range(len(values))))] if len(values) > 1 else values[0]
-                for name, values in judge.space.choices.items()}
+        if kind == CHANCE or len(found) < STARTING:
+            path = judge.space.sample(chance)
+        else:
+            parents = sorted(found, key=lambda one: one.score)[:PARENTS]
+            path = judge.space.changed(chance.choice(parents).path, chance.choice(CHANGES), chance)
         candidate = judge(path)
-        if candidate is None:
-            study.tell(trial, state=TrialState.FAIL)
+        if candidate is None or candidate in found:
             continue
-        study.tell(trial, candidate.score)
         found.append(candidate)
         told(len(found), candidate)
         if len(found) == trials:
             return found
     raise _too_small(judge.space, trials)
-
-
-def _study(kind: str, seed: int) -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise RecipeError("trials", "without the package Optuna", "pip install 'slimulator[train]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)          # `multivariate`
-        sampler = (optuna.samplers.RandomSampler(seed=seed) if kind == CHANCE else
-                   optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTING))
-    return optuna.create_study(sampler=sampler, direction="minimize")
 
 
 def _too_small(space: Space, number: int) -> RecipeError:

@@ -79,6 +79,11 @@ class Space:
     def sample(self, chance: random.Random) -> Path:
         return {name: chance.choice(values) for name, values in self.choices.items()}
 
+    def changed(self, path: Path, number: int, chance: random.Random) -> Path:
+        """A path with other values of so many choices."""
+        names = chance.sample([name for name, values in self.choices.items() if len(values) > 1], number)
+        return path | {name: chance.choice([value for value in self.choices[name] if value != path[name]]) for name in names}
+
     def layers(self, path: Path) -> list[Layer]:
         """The layers of a path, in order."""
         made = _Layers(self.side)

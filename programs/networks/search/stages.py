@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from isa.files import replacing
 from programs.networks.search import search as searching
-from programs.networks.search.costs import accuracy_int8, compiled
+from programs.networks.search.costs import accuracy_int8, compiled, wrong_int8
 from programs.networks.search.export import export
 from programs.networks.search.images import Images
 from programs.networks.search.prune import share_at
@@ -171,16 +171,17 @@ class Run:
 
         self.trainer.fit(f"{name}-int8", whole, recipe.int8_steps, integers, recipe.int8_rate)
         network = self._exported(name, whole, masks, scales)
-        _, chosen = accuracy_int8(network, images.choosing)
-        figures, held_out = accuracy_int8(network, images.held_out)
+        chosen, (figures, wrong) = accuracy_int8(network, images.choosing), wrong_int8(network, images.held_out)
+        right_held_out = len(images.held_out.classes) - len(wrong)
+        held_out = right_held_out / len(images.held_out.classes)
         kept = sum(int(masks[layer.name].sum()) if layer.name in masks else whole.of(layer, "weight").numel()
                    for layer in layers if hasattr(whole, f"{layer.name}_weight"))
         every = sum(whole.of(layer, "weight").numel() for layer in layers if hasattr(whole, f"{layer.name}_weight"))
         self.say(f"{name}: {held_out:.2%} of held-out images right in int8; {figures.flash:,} bytes of flash, "
                  f"{figures.ram:,} of RAM, {figures.ms:.2f} ms")
         return {"path": path, "weights": every, "weights_kept": kept, "accuracy_float_choosing": right,
-                "accuracy_calibrated_choosing": accuracy_int8(at_once, images.choosing)[1], "accuracy_choosing": chosen,
-                "accuracy_held_out": held_out, "right_held_out": round(held_out * len(images.held_out.classes)), **asdict(figures)}
+                "accuracy_calibrated_choosing": accuracy_int8(at_once, images.choosing), "accuracy_choosing": chosen,
+                "accuracy_held_out": held_out, "right_held_out": right_held_out, "wrong_held_out": wrong, **asdict(figures)}
 
     def _exported(self, name: str, weights: Weights, masks: dict[str, Tensor], scales: dict[str, float]) -> Any:
         export(weights, masks, scales, self.folder / name)
