@@ -45,7 +45,7 @@ validate: $(READY)
 	$(BIN)/python -m slimulator.validate.page out/validation.json docs/validation.md
 
 # The network of programs/networks/digits once more: found, trained, made int8 and tried on the machine. It first installs what that
-# needs, torch among it. Stopped, it goes on; some minutes of one core (docs/search.md).
+# needs, torch among it. Stopped, it goes on; most of an hour of one core (docs/search.md).
 search: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
 	$(BIN)/python -m programs.networks.search programs/networks/digits/recipe.json --out out/search

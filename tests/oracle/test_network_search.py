@@ -15,7 +15,8 @@ from arena_interpreter import infer
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
-pytest.importorskip("optuna")
+
+from torch.nn import functional as F  # noqa: E402
 
 from compiler.networks.graph import Graph  # noqa: E402
 from compiler.networks.meaning import Executor  # noqa: E402
@@ -25,10 +26,11 @@ from compiler.networks.running import Inference  # noqa: E402
 from emulator.machine import Machine  # noqa: E402
 from programs.networks.search import prune, search  # noqa: E402
 from programs.networks.search.__main__ import run  # noqa: E402
+from programs.networks.search.compare import compared  # noqa: E402
 from programs.networks.search.costs import Figures, compiled, figures_of, wrong_int8  # noqa: E402
 from programs.networks.search.export import export, factor, scales_of  # noqa: E402
 from programs.networks.search.images import Part, load, varied  # noqa: E402
-from programs.networks.search.quantise import Quantised, calibrate  # noqa: E402
+from programs.networks.search.quantise import Quantised, calibrate, rounded, snapped  # noqa: E402
 from programs.networks.search.recipe import Recipe, RecipeError, as_json, read_recipe  # noqa: E402
 from programs.networks.search.space import supernets  # noqa: E402
 from programs.networks.search.stages import Run  # noqa: E402
@@ -37,7 +39,8 @@ from programs.networks.search.training import Trainer  # noqa: E402
 
 DIGITS = Path(__file__).parents[2] / "programs" / "networks" / "digits"
 TINY = Recipe(images="digits", choosing=100, held_out=100, batch=16, flash_bytes=32_768, supernet_steps=4, supernet_paths=1,
-              more_steps=6, trials=2, tuning=2, repeats=1, finished=1, compared=1, teacher_steps=3, steps=8, int8_steps=4)
+              more_steps=6, trials=2, tuning=2, again=2, again_steps=3, repeats=1, finished=1, compared=1, teacher_steps=3,
+              steps=8, int8_steps=4)
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +93,15 @@ def test_a_path_alone_computes_what_it_does_in_the_supernet():
     inside = Floats(shared, masks).run(images, layers)
     assert torch.equal(Floats(alone, masks_of(layers, alone)).run(images, layers), inside)
     assert torch.allclose(Floats(folded(shared, layers, images, masks), masks).run(images, layers), inside, atol=1e-4)
+
+
+def test_values_on_their_grid_and_their_gradients():
+    """As rounding and bounds give them one after the other."""
+    for relu, least, greatest in ((False, -128, 127), (True, 0, 255)):
+        x = torch.tensor([-40.0, -32.1, -0.13, 0.0, 0.124, 0.126, 31.9, 63.7, 70.0], requires_grad=True)
+        one, other = snapped(x, 0.25, relu), rounded(x / 0.25).clamp(least, greatest) * 0.25
+        assert torch.equal(one, other)
+        assert torch.equal(*(torch.autograd.grad((y * torch.arange(9.0)).sum(), x)[0] for y in (one, other)))
 
 
 @torch.no_grad()
@@ -187,6 +199,55 @@ def test_best_front_and_area():
     assert search.area([slow, beaten, fast, bad], Recipe(ms=8.0)) == pytest.approx((0.5 * 7 + 0.45 * 6 + 0.03 * 2) / 8)
 
 
+def test_search_changes_the_best_and_chance_does_not(monkeypatch):
+    """A loss that falls with each narrower choice, and limits that one choice breaks: what search tries, and what it finds."""
+    monkeypatch.setattr(search, "STARTING", 4)
+    space = supernets(28)[1]
+
+    def found(kind, trials):
+        judge, tried = search.Judge(space, Weights([]), Part(torch.zeros(0), torch.zeros(0)), trainer(Recipe())), []
+
+        def judged(path):
+            tried.append(path)
+            far = sum(space.choices[name].index(value) for name, value in path.items())
+            return (None if path["layers"] == 2 else Figures(1, 1, 1.0, 1)), 0.9, 1.0 + far
+
+        judge._judged = judged
+        return search.search(judge, kind, trials, 3), tried
+
+    (by_search, tried), (by_chance, _) = found(search.SEARCH, 40), found(search.CHANCE, 40)
+    assert by_search[:4] == by_chance[:4] and by_search != by_chance
+    assert all(len({json.dumps(one.path) for one in made}) == 40 for made in (by_search, by_chance))
+    assert search.best(by_search).loss < search.best(by_chance).loss
+    for number, one in enumerate(by_search[4:], 4):             # one to three choices away from one of the best six so far
+        parents = sorted(by_search[:number], key=lambda other: other.score)[:search.PARENTS]
+        assert any(1 <= sum(one.path[name] != parent.path[name] for name in one.path) <= 3 for parent in parents)
+    assert found(search.SEARCH, 40) == (by_search, tried)       # the same again
+
+
+def test_a_path_of_one_choice_keeps_it():
+    space, chance = supernets(28)[0].dense(), random.Random(1)
+    path = space.sample(chance)
+    changed = space.changed(path, 2, chance)
+    assert sum(changed[name] != path[name] for name in path) == 2 and not any(name.endswith("zeros") and changed[name] != "dense"
+                                                                              for name in path)
+
+
+def test_how_sure_a_difference_is():
+    def network(*wrong):
+        return {"wrong_held_out": list(wrong)}
+
+    given = {"search": [network(0), network(0, 1)], "chance": [network(0, 1, 2), network(1, 2, 3, 4)], "dense": []}
+    result = compared(given, 10)
+    assert list(result) == ["search", "chance"] and result["search"] == {"networks": 2, "accuracy_held_out": pytest.approx(0.85)}
+    assert result["chance"]["accuracy_held_out"] == pytest.approx(0.65)
+    assert result["chance"]["search_has_more"] == pytest.approx(0.2)
+    more = np.array([-0.5, 0.5, 1, 0.5, 0.5, 0, 0, 0, 0, 0])            # of each image: networks by chance that have it wrong
+    of_networks = 2 * np.var([0.1, 0.2], ddof=1) / 2
+    assert result["chance"]["error"] == pytest.approx(np.sqrt(np.var(more, ddof=1) / 10 + of_networks))
+    assert compared({"search": [network()], "dense": [network(0)]}, 4)["dense"]["error"] == pytest.approx(0.25)
+
+
 def test_limits_under_which_nothing_fits(monkeypatch):
     monkeypatch.setattr(search, "PATIENCE", 2)
     judge = search.Judge(supernets(28)[0], Weights([]), Part(torch.zeros(0), torch.zeros(0)), trainer(Recipe()))
@@ -207,6 +268,8 @@ def test_parts_of_images_and_their_variations():
     few = images.training.images[:8]
     one, other = (varied(few, torch.Generator().manual_seed(seed)) for seed in (1, 2))
     assert one.shape == few.shape and not torch.equal(one, other) and one.min() >= 0 and one.max() <= 1
+    many = images.training.images
+    assert float(varied(many, torch.Generator()).std()) == pytest.approx(float(many.std()), rel=0.08)      # not blurred
     with pytest.raises(RecipeError, match="1000 images and 797 held out; expected fewer than the 1797 of digits"):
         load(replace(TINY, choosing=1000, held_out=797))
 
@@ -267,6 +330,26 @@ def test_the_shipped_network_on_images_that_were_held_out():
     measured, wrong = wrong_int8(compiled(DIGITS, recipe.machine), load(recipe).held_out)
     assert wrong == found["wrong_held_out"] and recipe.held_out - len(wrong) == found["right_held_out"] >= 0.97 * recipe.held_out
     assert (measured.flash, measured.ram, measured.ms) == (found["flash"], found["ram"], pytest.approx(found["ms"]))
+
+
+def test_what_networks_learn_of_a_teacher(tmp_path):
+    images, space = load(TINY), supernets(8)[0]
+    few, classes = images.training.images[:4], images.training.classes[:4]
+    weights = Weights(space.layers(space.largest()), 1)
+    logits = torch.randn((4, 10), generator=torch.Generator().manual_seed(1))
+    alone = Run(replace(TINY, teacher_steps=0), tmp_path, images, lambda _text: None).teacher(space, weights)
+    plain = float(F.cross_entropy(logits, classes))
+    assert float(alone(logits, few, classes)) == plain and list(tmp_path.iterdir()) == []
+    taught = Run(TINY, tmp_path, images, lambda _text: None).teacher(space, weights)
+    assert (tmp_path / "teacher.pt").exists()
+    layers, teacher = space.layers(space.largest()), weights.alone(space.layers(space.largest()))
+    teacher.load_state_dict(torch.load(tmp_path / "teacher.pt", weights_only=True)["weights"])
+    with torch.no_grad():
+        answers = Floats(teacher).run(few, layers)
+    assert float(taught(answers, few, classes)) == pytest.approx(0.5 * float(F.cross_entropy(answers, classes)), abs=1e-6)
+    p, q = ((one / 2).softmax(1) for one in (answers, logits))
+    far = float((p * (p / q).log()).sum()) / 4                  # mean over images, at temperature 2
+    assert float(taught(logits, few, classes)) == pytest.approx(0.5 * plain + 0.5 * 4 * far, rel=1e-4)
 
 
 def test_a_loss_that_is_no_number(tmp_path):

@@ -24,7 +24,7 @@ from programs.networks.search.recipe import Recipe, RecipeError, read_recipe
     ('{"ms": NaN}', "ms: nan; expected a number, above 0"), ('{"growing": 1.5}', "growing: 1.5; expected a number 0..1"),
     ('{"machine": 3}', "machine: 3; expected a name"),
     ('{"repeats": 2, "finished": 3}', "finished: 3; expected at most 2, the searches of `repeats`"),
-    ('{"compared": 5}', "compared: 5; expected at most 2, the searches of `repeats`")])
+    ('{"compared": 5}', "compared: 5; expected at most 4, the searches of `repeats`")])
 def test_recipes_that_are_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(text)

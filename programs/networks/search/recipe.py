@@ -33,7 +33,7 @@ class Recipe:
     batch: int = 64
     rate: float = 0.003                 # of Adam, at its height
     # Limits of a candidate
-    flash_bytes: int = 16_384
+    flash_bytes: int = 14_336
     ram_bytes: int = 24_576
     ms: float = 8.0                     # an image, on the machine
     # SuperNAS: supernets are trained shortly, and the one whose paths do best goes on
@@ -43,15 +43,17 @@ class Recipe:
     # SparseNAS: paths and their zeros are chosen, by search and by chance
     trials: int = 48                    # candidates that fit, of each
     tuning: int = 60                    # steps of training of a candidate's own, before it is judged
-    repeats: int = 3                    # searches with other seeds, to compare search and chance
-    finished: int = 3                   # of these, so many whose best is trained to the end
-    compared: int = 3                   # and so many of those by chance, and of those without zeros
+    again: int = 4                      # of a search's best candidates are judged once more,
+    again_steps: int = 300              # after so many steps, during which their zeros grow
+    repeats: int = 4                    # searches with other seeds, to compare search and chance
+    finished: int = 4                   # of these, so many whose best is trained to the end
+    compared: int = 4                   # and so many of those by chance, and of those without zeros
     # The network that was found
     teacher_steps: int = 2500           # of the widest path, whose answers the networks learn too; 0: from the classes alone
-    steps: int = 4000                   # in floating point; zeros grow over the first part of them
+    steps: int = 2500                   # in floating point; zeros grow over the first part of them
     growing: float = 0.5                # that part
-    int8_steps: int = 600               # with int8 arithmetic
-    int8_rate: float = 0.0005
+    int8_steps: int = 500               # with int8 arithmetic
+    int8_rate: float = 0.0002
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -46,7 +46,12 @@ class Candidate:
     @property
     def score(self) -> float:
         """Less is better."""
-        return self.loss * self.figures.ms ** SLOWER
+        return score(self.loss, self.figures)
+
+
+def score(loss: float, figures: Figures) -> float:
+    """Of a loss in nats; less is better."""
+    return loss * figures.ms ** SLOWER
 
 
 class Judge:

@@ -2,6 +2,7 @@
 
     supernets   each is trained shortly; the one whose paths do best is trained on      supernet-NAME.pt, supernets.json
     search      search, chance, and search without zeros, some times each               search-KIND-NUMBER.jsonl
+    again       of the best candidates of each, the one that does best after more steps best-KIND-NUMBER.json
     teacher     the widest path, dense, trained to the end                              teacher.pt
     networks    the best of each is pruned, trained, made int8; the machine tries it    KIND-NUMBER.pt, -int8.pt, .json
     figures     all of it; the picture, and the network that is chosen                  figures.json, pareto.svg, network/
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 
 from isa.files import replacing
 from programs.networks.search import search as searching
+from programs.networks.search.compare import compared
 from programs.networks.search.costs import accuracy_int8, compiled, wrong_int8
 from programs.networks.search.export import export
 from programs.networks.search.images import Images
@@ -60,14 +62,19 @@ class Run:
         """Figures. Raises RecipeError, OSError."""
         space, weights, judged = self.supernet()
         found = {kind: [self.search(kind, number, space, weights) for number in range(self.recipe.repeats)] for kind in KINDS}
+        best = {kind: [self.best(f"best-{kind}-{number}", space, weights, one) for number, one in enumerate(found[kind])]
+                for kind in KINDS}
         networks: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+        many = {kind: self.recipe.finished if kind == SEARCH else self.recipe.compared for kind in KINDS}
         loss = self.teacher(space, weights)
-        for kind in KINDS:
-            for number in range(self.recipe.finished if kind == SEARCH else self.recipe.compared):
-                networks[kind].append(self.network(f"{kind}-{number}", space, weights, searching.best(found[kind][number]), loss))
+        for number in range(max(many.values())):
+            for kind in KINDS:
+                if number < many[kind]:
+                    networks[kind].append(self.network(f"{kind}-{number}", space, weights, best[kind][number][0], loss))
         chosen = max(range(self.recipe.finished), key=lambda number: networks[SEARCH][number]["accuracy_choosing"])
         return {"recipe": as_json(self.recipe), "space": space.name, "supernets": judged, "networks": networks, "chosen": chosen,
-                "search": {kind: [self._searched(one) for one in found[kind]] for kind in KINDS}}
+                "compared": compared(networks, self.recipe.held_out),
+                "search": {kind: [self._searched(one, *best[kind][i]) for i, one in enumerate(found[kind])] for kind in KINDS}}
 
     # ---------------------------------------------------------------------------------------------- the supernet
 
@@ -118,8 +125,35 @@ class Run:
 
         return searching.search(judge, CHANCE if kind == CHANCE else SEARCH, trials, self.recipe.seed * 1000 + number, told)
 
-    def _searched(self, candidates: list[Candidate]) -> dict[str, Any]:
-        return {"area": searching.area(candidates, self.recipe), "best": asdict(searching.best(candidates)),
+    def best(self, name: str, space: Space, weights: Weights, found: list[Candidate]) -> tuple[Candidate, float]:
+        """The best candidate of a search, and its loss: of those with the least scores, the one that has the least after a longer
+        training."""
+        first = sorted(found, key=lambda one: one.score)[:self.recipe.again]
+        losses = self._kept(f"{name}.json", lambda: {"losses": [self._again(space, weights, one.path) for one in first]})["losses"]
+        loss, candidate = min(zip(losses, first, strict=True), key=lambda pair: searching.score(pair[0], pair[1].figures))
+        self.say(f"{name}: loss {loss:.4f} in {candidate.figures.ms:.2f} ms")
+        return candidate, loss
+
+    def _again(self, space: Space, weights: Weights, path: Path) -> float:
+        """The loss of a path on the images for choosing, after a training like the last one, but short."""
+        layers = space.layers(path)
+        alone = weights.alone(layers)
+        masks = self._grown("again", alone, self.recipe.again_steps, plain, kept=False)
+        return judged(lambda batch: Floats(alone, masks).run(batch, layers), self.images.choosing)[1]
+
+    def _grown(self, name: str, alone: Weights, steps: int, loss: Taught, kept: bool = True) -> dict[str, Tensor]:
+        """Train a network in floating point while its zeros grow. Its masks."""
+        growing = max(1, int(self.recipe.growing * steps))
+
+        def floats(batch: Tensor, classes: Tensor, step: int, _number: int) -> Tensor:
+            masks = masks_of(alone.layers, alone, share_at(step, growing, 1.0))
+            return loss(Floats(alone, masks).run(batch, alone.layers), batch, classes)
+
+        self.trainer.fit(name, alone, steps, floats, self.recipe.rate, kept=kept)
+        return masks_of(alone.layers, alone)
+
+    def _searched(self, candidates: list[Candidate], best: Candidate, loss: float) -> dict[str, Any]:
+        return {"area": searching.area(candidates, self.recipe), "best": asdict(best), "best_loss_again": loss,
                 "trials": [{"accuracy": one.accuracy, "loss": one.loss, **asdict(one.figures)} for one in candidates]}
 
     # ---------------------------------------------------------------------------------------------- networks
@@ -128,7 +162,7 @@ class Run:
         """A loss of logits for images and their classes: cross-entropy, and how far the logits are from those of the widest path,
         which is trained first (distillation; Hinton and others, arXiv 1503.02531)."""
         if not self.recipe.teacher_steps:
-            return lambda logits, _images, classes: F.cross_entropy(logits, classes)
+            return plain
         layers = space.layers(space.largest())
         widest = weights.alone(layers)
 
@@ -152,14 +186,7 @@ class Run:
     def _finished(self, name: str, space: Space, weights: Weights, path: Path, loss: Taught) -> dict[str, Any]:
         recipe, images, layers = self.recipe, self.images, space.layers(path)
         alone = weights.alone(layers)
-        growing = max(1, int(recipe.growing * recipe.steps))
-
-        def floats(batch: Tensor, classes: Tensor, step: int, _number: int) -> Tensor:
-            masks = masks_of(layers, alone, share_at(step, growing, 1.0))
-            return loss(Floats(alone, masks).run(batch, layers), batch, classes)
-
-        self.trainer.fit(name, alone, recipe.steps, floats, recipe.rate)
-        masks, some = masks_of(layers, alone), images.training.first(STATISTICS).images
+        masks, some = self._grown(name, alone, recipe.steps, loss), images.training.first(STATISTICS).images
         with torch.no_grad():
             right, _ = judged(lambda batch: Floats(alone, masks).run(batch, layers), images.choosing)
         whole = folded(alone, layers, some, masks)
@@ -200,6 +227,11 @@ class Run:
         with replacing(path) as stream:
             stream.write((json.dumps(made, indent=1) + "\n").encode())
         return made
+
+
+def plain(logits: Tensor, _images: Tensor, classes: Tensor) -> Tensor:
+    """A loss without a teacher."""
+    return F.cross_entropy(logits, classes)
 
 
 def snapped_bytes(images: Tensor) -> Tensor:
