@@ -55,7 +55,7 @@ def run(path: Path, out: Path) -> None:
         print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
 
     figures = Run(recipe, out, images, say).all()
-    chosen = f"{KINDS[0]}-{figures['chosen']}"
+    chosen = f"{KINDS[0] if recipe.longer == 1 else 'longer'}-{figures['chosen']}"
     shutil.copytree(out / chosen, out / "network", dirs_exist_ok=True)
     for name, text in (("figures.json", json.dumps(figures, indent=1) + "\n"), ("pareto.svg", pareto(figures))):
         with replacing(out / name) as stream:

@@ -67,8 +67,8 @@ def accuracy_int8(network: CompiledNetwork, part: Part) -> float:
 
 
 def figures_of(weights: Weights, masks: Mapping[str, Tensor], recipe: Recipe) -> Figures | None:
-    """Of a network that is not trained to the end: neither its sizes nor its time depend on scales. None: the chip is too small,
-    or flash or RAM are above the recipe's limits, so that nothing was run."""
+    """Of a network that is not trained to the end: its scales are all the same, with others it may have some bytes more. None: the
+    chip is too small, or flash or RAM are above the recipe's limits, so that nothing was run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export(weights, masks, scales_of(weights.layers), folder)

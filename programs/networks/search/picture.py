@@ -14,7 +14,7 @@ HIGH = 420                      # of one picture and the space below it
 def pareto(figures: dict[str, Any]) -> str:
     """SVG, two pictures one above the other. `figures` are those of stages.Run.all."""
     right = [one["accuracy"] for runs in figures["search"].values() for run in runs for one in run["trials"]]
-    right += [one["accuracy_held_out"] for networks in figures["networks"].values() for one in networks]
+    right += [one["accuracy_held_out"] for _, _, one in _networks(figures)]
     error = Axis("error, %", log=True, ticks=[mark for mark in TICKS if mark >= _error(max(right))])
     by = (("ms", Axis("ms an image on the machine"), 1), ("flash", Axis("flash, KiB (pointed at, a dot says RAM)"), 1024))
     pictures = [alone(axis, error, [*_candidates(figures, key, unit), *_finished(figures, key, unit)],
@@ -39,8 +39,13 @@ def _candidates(figures: dict[str, Any], key: str, unit: float) -> list[Dot]:
 
 def _finished(figures: dict[str, Any], key: str, unit: float) -> list[Dot]:
     """Of held-out images, in int8."""
-    return [Dot(one[key] / unit, _error(right), f"finished, {kind}", _text(one, right), size=7)
-            for kind, networks in figures["networks"].items() for one in networks for right in [one["accuracy_held_out"]]]
+    return [Dot(one[key] / unit, _error(one["accuracy_held_out"]), f"finished, {kind}", _text(one, one["accuracy_held_out"]), label,
+                size=7) for kind, label, one in _networks(figures)]
+
+
+def _networks(figures: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Kind, text beside it and figures of finished networks; the last one is that which is kept."""
+    return [*((kind, "", one) for kind, many in figures["networks"].items() for one in many), (SEARCH, "kept", figures["network"])]
 
 
 def _front(figures: dict[str, Any], kind: str, key: str, unit: float) -> Line:

@@ -46,14 +46,15 @@ class Recipe:
     again: int = 4                      # of a search's best candidates are judged once more,
     again_steps: int = 300              # after so many steps, during which their zeros grow
     repeats: int = 4                    # searches with other seeds, to compare search and chance
-    finished: int = 4                   # of these, so many whose best is trained to the end
-    compared: int = 4                   # and so many of those by chance, and of those without zeros
-    # The network that was found
+    finished: int = 2                   # of these, so many whose best is trained to the end
+    compared: int = 2                   # and so many of those by chance, and of those without zeros
+    # The networks of what was found
     teacher_steps: int = 2500           # of the widest path, whose answers the networks learn too; 0: from the classes alone
     steps: int = 2500                   # in floating point; zeros grow over the first part of them
     growing: float = 0.5                # that part
     int8_steps: int = 500               # with int8 arithmetic
     int8_rate: float = 0.0002
+    longer: int = 1                     # the network that is kept is trained with so many times the steps; 1: as the others
 
 
 def read_recipe(path: Path) -> Recipe:

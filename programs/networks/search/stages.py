@@ -5,6 +5,7 @@
     again       of the best candidates of each, the one that does best after more steps best-KIND-NUMBER.json
     teacher     the widest path, dense, trained to the end                              teacher.pt
     networks    the best of each is pruned, trained, made int8; the machine tries it    KIND-NUMBER.pt, -int8.pt, .json
+    longer      of those by search the one of least loss, trained longer                longer-NUMBER.pt, -int8.pt, .json
     figures     all of it; the picture, and the network that is chosen                  figures.json, pareto.svg, network/
 """
 
@@ -70,10 +71,14 @@ class Run:
         for number in range(max(many.values())):
             for kind in KINDS:
                 if number < many[kind]:
-                    networks[kind].append(self.network(f"{kind}-{number}", space, weights, best[kind][number][0], loss))
-        chosen = max(range(self.recipe.finished), key=lambda number: networks[SEARCH][number]["accuracy_choosing"])
+                    networks[kind].append(self.network(f"{kind}-{number}", space, weights, best[kind][number][0].path, loss))
+        scores = [searching.score(loss_again, one.figures) for one, loss_again in best[SEARCH][:self.recipe.finished]]
+        chosen = scores.index(min(scores))
+        kept = networks[SEARCH][chosen]
+        if self.recipe.longer > 1:
+            kept = self.network(f"longer-{chosen}", space, weights, best[SEARCH][chosen][0].path, loss, self.recipe.longer)
         return {"recipe": as_json(self.recipe), "space": space.name, "supernets": judged, "networks": networks, "chosen": chosen,
-                "compared": compared(networks, self.recipe.held_out),
+                "network": kept, "compared": compared(networks, self.recipe.held_out),
                 "search": {kind: [self._searched(one, *best[kind][i]) for i, one in enumerate(found[kind])] for kind in KINDS}}
 
     # ---------------------------------------------------------------------------------------------- the supernet
@@ -179,14 +184,14 @@ class Run:
 
         return loss
 
-    def network(self, name: str, space: Space, weights: Weights, candidate: Candidate, loss: Taught) -> dict[str, Any]:
-        """Figures of the finished network of a candidate; its files are in the folder NAME."""
-        return self._kept(f"{name}.json", lambda: self._finished(name, space, weights, candidate.path, loss))
+    def network(self, name: str, space: Space, weights: Weights, path: Path, loss: Taught, times: int = 1) -> dict[str, Any]:
+        """Figures of the finished network of a path, trained with so many times the steps; its files are in the folder NAME."""
+        return self._kept(f"{name}.json", lambda: self._finished(name, space, weights, path, loss, times))
 
-    def _finished(self, name: str, space: Space, weights: Weights, path: Path, loss: Taught) -> dict[str, Any]:
+    def _finished(self, name: str, space: Space, weights: Weights, path: Path, loss: Taught, times: int) -> dict[str, Any]:
         recipe, images, layers = self.recipe, self.images, space.layers(path)
         alone = weights.alone(layers)
-        masks, some = self._grown(name, alone, recipe.steps, loss), images.training.first(STATISTICS).images
+        masks, some = self._grown(name, alone, times * recipe.steps, loss), images.training.first(STATISTICS).images
         with torch.no_grad():
             right, _ = judged(lambda batch: Floats(alone, masks).run(batch, layers), images.choosing)
         whole = folded(alone, layers, some, masks)
@@ -196,7 +201,7 @@ class Run:
         def integers(batch: Tensor, classes: Tensor, _step: int, _number: int) -> Tensor:
             return loss(Quantised(whole, masks, scales).run(snapped_bytes(batch), layers), batch, classes)
 
-        self.trainer.fit(f"{name}-int8", whole, recipe.int8_steps, integers, recipe.int8_rate)
+        self.trainer.fit(f"{name}-int8", whole, times * recipe.int8_steps, integers, recipe.int8_rate)
         network = self._exported(name, whole, masks, scales)
         chosen, (figures, wrong) = accuracy_int8(network, images.choosing), wrong_int8(network, images.held_out)
         right_held_out = len(images.held_out.classes) - len(wrong)
