@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from emulator.kernel_words import PORT, readable
+from emulator.kernel_words import PORT, csr, csr_number, readable
 from emulator.native.block import CLOCK_COUNT, CLOCK_FIGURES, CLOCK_WORDS, CLOCKS, COUNTS, CSR_FILE, DONE, EARLIER, STATE_INDEX
 from emulator.native.machine_code import load
 from emulator.native.words import numbers, words
 from isa.timing import clock_rules
-from isa.timing.clock_figures import NUMBER
+from isa.timing.clock_figures import LISTED, NUMBER
 from isa.timing.rates import cycles_of, is_rule
 
 i64 = np.int64
-FETCH, MODEL = PORT["fetch"], STATE_INDEX["attn.model"]
+FETCH, ATTN, MODEL, ROW_LIST = PORT["fetch"], PORT["attn"], STATE_INDEX["attn.model"], csr_number("attn.row_list")
 
 
 @cache
@@ -38,8 +38,8 @@ def compiled(rule: FunctionType) -> Any:
 
 _simple, _token = compiled(clock_rules.simple_operation), compiled(clock_rules.token)
 _outside, _operation = compiled(clock_rules.operation_outside_of_banks), compiled(clock_rules.operation)
-LISTED = tuple(NUMBER[mnemonic] for mnemonic in ("fetch.rows", "fetch.scatter"))      # whose third operand is an index list
-ROWS, SCATTER = LISTED
+ROWS, SCATTER = NUMBER["fetch.rows"], NUMBER["fetch.scatter"]       # whose third operand is an index list
+ATTENDS = tuple(NUMBER[mnemonic] for mnemonic in LISTED)            # whose lists are where attn.row_list points to
 
 
 def after_simple(number, a, b, c, block):  # type: ignore[no-untyped-def]
@@ -56,9 +56,11 @@ def after_simple(number, a, b, c, block):  # type: ignore[no-untyped-def]
 
 
 def _index_list(number, c, block):  # type: ignore[no-untyped-def]
-    """Host address of the index list of an operation, 0 for none."""
+    """Host address of the index list of an operation, or of its lists of cache rows; 0 for none."""
     if number == ROWS or number == SCATTER:
         return readable(block, FETCH, c, 4, 1)[0]
+    if number in ATTENDS and csr(block, ROW_LIST) != 0:
+        return readable(block, ATTN, csr(block, ROW_LIST), 4, 1)[0]
     return 0
 
 

@@ -8,20 +8,23 @@
 #
 # Shows: two clusters of eight keys of length 1. `vec.gemv` compares all keys with a centroid, `thr.gt` makes a mask of those that are nearer
 # to the second one, the core turns it around for the first one, `thr.index` lists both, one behind the other: the new order of the rows,
-# which `fetch.rows` puts in place. Masks that are as before end it. Then `attn.mac` scores centroids as if they were keys, and again the
-# rows of the better cluster: rows side by side, so they are one run.
+# which `fetch.rows` puts in place. Masks that are as before end it. Then `attn.mac` scores centroids as if they were keys, `thr.topk`
+# ranks the clusters, and `thr.ranges` lists their rows up to a budget of six: all of the better one, and the first two of the other.
+# `attn.mac` again scores the rows of this list.
 #
 # Expected output:
 #   round 1: 4 keys in the first cluster
 #   round 2: 4 keys in the first cluster
 #   order: 0 2 5 7 1 3 4 6
 #   scores of centroids: 1.738 -0.275
-#   scores of its keys: 2.000 2.200 0.800 1.950
+#   rows: 0 1 2 3 4 5
+#   their scores: 2.000 2.200 0.800 1.950 -0.200 -0.800
 
     .include "lib/macros.s"
     .equ    KEYS, 8
     .equ    HEAD, 4                         # channels
     .equ    ROW, HEAD * 4
+    .equ    BUDGET, 6                       # rows that the query looks at
 
     .section .data
     .balign 64
@@ -46,6 +49,9 @@ nearer:     .zero   KEYS * 4
 masks:      .zero   16                      # of each cluster a bit for each key
 order:      .zero   KEYS * 4
 sorted:     .zero   KEYS * ROW
+ranks:      .zero   2 * 4
+bounds:     .zero   3 * 4                   # where the rows of each cluster begin, and where those of the last one end
+list:       .zero   BUDGET * 4
 scores:     .zero   KEYS * 4
 printable:  .zero   KEYS * 4
 
@@ -134,17 +140,10 @@ round:
 
 settled:
     print   "order:"
-    li      s9, 0
-1:  print   " "
-    slli    t0, s9, 2
-    add     t0, t0, s4
-    lw      a0, 0(t0)
-    call    print_int
-    addi    s9, s9, 1
-    bne     s9, s5, 1b
-    print   "\n"
+    mv      s9, s5
+    call    print_list
 
-    # ---- the query, the centroids, and the rows of the better cluster
+    # ---- the query and the centroids
     li      a1, 1                           # one head
     attn.setm a1, a1, s6
     la      a0, query
@@ -153,25 +152,52 @@ settled:
     li      s9, 2
     attn.mac.f32 s1, s2, s9
     sync.fence
-    vec.argmax.f32 s3, s1, s9               # of equal scores the first
     print   "scores of centroids:"
     mv      a0, s1
     mv      a1, s9
     la      a2, printable
     call    print_vector
+
+    # ---- the rows of the best clusters, up to the budget
+    la      s3, ranks
+    la      s2, bounds
+    sw      zero, 0(s2)
+    sw      s10, 4(s2)
+    sw      s5, 8(s2)
+    thr.topk.f32 s3, s1, s9, s9             # of equal scores the first
+    li      s8, BUDGET
+    csrw    thr.budget, s8
+    la      s4, list
+    thr.ranges s4, s3, s2, s9
+    sync.fence
+    print   "rows:"
+    mv      s9, s8
+    call    print_list
+    csrw    attn.row_list, s4
     la      a0, sorted
-    mv      s9, s10
-    beqz    s3, 1f
-    slli    t0, s10, 4
-    add     a0, a0, t0
-    mv      s9, s11
-1:  attn.mac.f32 s1, a0, s9
-    print   "scores of its keys:"
+    attn.mac.f32 s1, a0, s8
+    print   "their scores:"
     mv      a0, s1
-    mv      a1, s9
+    mv      a1, s8
     la      a2, printable
     call    print_vector
     exit
+
+    # ---- print s9 numbers at s4, and end the line
+print_list:
+    addi    sp, sp, -16
+    sd      ra, 0(sp)
+    mv      s11, s4
+1:  print   " "
+    lw      a0, 0(s11)
+    call    print_int
+    addi    s11, s11, 4
+    addi    s9, s9, -1
+    bnez    s9, 1b
+    print   "\n"
+    ld      ra, 0(sp)
+    addi    sp, sp, 16
+    ret
 
     .include "lib/print.s"
     .include "lib/vectors.s"

@@ -1,8 +1,8 @@
 """Attention to clusters of positions (STARC), on the attention unit: clusters of a block, the choice of rows, attention to them.
 
 Most of it is done by units: products with centroids by vec, masks of nearer keys by thr. The core puts masks of 64 bits together,
-which say for each key of a block whether it belongs to a cluster. `row_numbers` in the scratchpad has the numbers 0, 1, 2, ...:
-pieces of it are the rows of clusters.
+which say for each key of a block whether it belongs to a cluster. `row_numbers` in the scratchpad has the numbers 0, 1, 2, ...: a
+piece of it is the list of positions behind the last block. `thr.ranges` lists those of clusters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def scratch(graph: Graph, context: int) -> dict[str, int]:
     if not _chooses(graph):
         return {}
     c, form = graph.config, graph.values["keys"].format
-    block, ranks = 4 * BLOCK * c.head_dim, 4 * c.heads * CLUSTERS * (context // BLOCK)
+    block, ranks = 4 * BLOCK * c.head_dim, 4 * CLUSTERS * (context // BLOCK)
     return {ROW_NUMBERS: 4 * context, RECIPROCALS: 4 * (BLOCK + 1), ONES: 4 * BLOCK, HALVES: 4 * BLOCK, LABELS: 16 * CLUSTERS,
             SIZES: 4 * CLUSTERS, ORDER: 4 * BLOCK, "cluster_gain": 4 * c.head_dim, "cluster_keys": block, "cluster_sorted": block,
             "cluster_moved": BYTES[form] * BLOCK * c.head_dim, "cluster_scales": 4 * BLOCK,
@@ -256,47 +256,36 @@ def scores_of_centroids(c: Lowering, op: Op) -> None:
 
 @lowers("choose.rows")
 def choose(c: Lowering, op: Op) -> None:
-    """The ranks of clusters by thr, for all heads; then the core goes through them, and fetch copies numbers of rows."""
+    """Of each head thr ranks the clusters and lists their rows, behind the positions of the last block, which fetch copies."""
     e, (scores, bounds), result = c.emit, op.inputs, op.outputs[0]
     heads, budget, most = c.graph.config.heads, int(c.graph.values[result].shape[1]), _clusters(c.memory)
-    placed, group, following = c.memory.caches[bounds], heads // int(op.attributes["kv_heads"]), c.name("next_cluster")
+    kv_heads, placed = int(op.attributes["kv_heads"]), c.memory.caches[bounds]
     e.profile.exact = False
     e.fence()
-    with e.profile.uncounted(), e.taken(7) as (head, to, left, rank, bound, size, fixed):
-        e.move(rank, c.at("cluster_ranks"))
-        e.move(to, c.at(scores))
-        e.line(f"srli {size}, {POSITIONS}, 6;  slli {size}, {size}, 2", "clusters")
-        with e.loop(c.name("ranks"), heads, head):
-            e.op("thr.topk.f32", rank, to, size, size)
-            e.advance(rank, 4 * most)
-            e.advance(to, 4 * most)
-        e.fence()
-        with _loop(c, "lists", head, heads):
-            e.move(to, c.at(result))
-            e.line(f"li a6, {4 * budget};  mul a6, a6, {head};  add {to}, {to}, a6")
-            e.move(rank, c.at("cluster_ranks"))
-            e.line(f"li a6, {4 * most};  mul a6, a6, {head};  add {rank}, {rank}, a6")
-            e.line(f"li a6, {group};  divu a6, {head}, a6;  li a7, {placed.strides[0]};  mul a6, a6, a7;  li a7, {placed.offset}")
-            e.line(f"add {bound}, a6, a7;  add {bound}, {bound}, {KEYS}", "where clusters begin")
-            e.line(f"li {left}, {budget};  bltu {left}, {POSITIONS}, 1f;  mv {left}, {POSITIONS}", "rows of the list")
-            e.mark("1")
-            e.move(fixed, c.at(ROW_NUMBERS))
-            e.line(f"andi {size}, {POSITIONS}, {BLOCK - 1};  sub a7, {POSITIONS}, {size};  slli a7, a7, 2;  add a7, a7, {fixed}")
-            e.line(f"sub {left}, {left}, {size};  slli {size}, {size}, 2", "behind the last block")
-            e.op("fetch.copy", to, "a7", size)
-            e.line(f"add {to}, {to}, {size}")
-            e.label(following)
-            e.line(f"beqz {left}, 2f")
-            e.line(f"lwu a6, 0({rank});  addi {rank}, {rank}, 4;  slli a6, a6, 2;  add a6, a6, {bound}")
-            e.line(f"lwu a7, 0(a6);  lwu {size}, 4(a6)")
-            e.line(f"sub {size}, {size}, a7;  bgeu {left}, {size}, 1f;  mv {size}, {left}", "the first ones of the last cluster")
-            e.mark("1")
-            e.line(f"sub {left}, {left}, {size};  slli {size}, {size}, 2;  slli a7, a7, 2;  add a7, a7, {fixed}")
-            e.op("fetch.copy", to, "a7", size)
-            e.line(f"add {to}, {to}, {size};  j {following}")
-            e.mark("2")
-            e.forget()
+    with e.profile.uncounted(), e.taken(9) as (kv, head, to, score, bound, clusters, tail, last, ranks):
+        e.line(f"srli {clusters}, {POSITIONS}, 6;  slli {clusters}, {clusters}, 2", "clusters")
+        e.line(f"andi {tail}, {POSITIONS}, {BLOCK - 1}", "positions behind the last block")
+        e.at_most("a7", budget, POSITIONS, "rows of a list")
+        e.line(f"sub a7, a7, {tail}")
+        e.csr("thr.budget", "a7")
+        e.move(last, c.at(ROW_NUMBERS))
+        e.line(f"sub a7, {POSITIONS}, {tail};  slli a7, a7, 2;  add {last}, {last}, a7;  slli {tail}, {tail}, 2")
+        e.line(f"li a7, {placed.offset};  add {bound}, {KEYS}, a7", "where clusters begin")
+        e.move(to, c.at(result))
+        e.move(score, c.at(scores))
+        e.move(ranks, c.at("cluster_ranks"))
+        with e.loop(c.name("lists"), kv_heads, kv):
+            with e.loop(c.name("shared"), heads // kv_heads, head):
+                e.op("fetch.copy", to, last, tail)
+                e.op("thr.topk.f32", ranks, score, clusters, clusters)
+                e.line(f"add a7, {to}, {tail}")
+                e.op("thr.ranges", "a7", ranks, bound, clusters)
+                e.advance(to, 4 * budget)
+                e.advance(score, 4 * most)
+            e.advance(bound, placed.strides[0])
+        e.forget()
     e.wait("attn", "fetch")
+    e.wait("attn", "thr")
 
 
 # ------------------------------------------------------------------------------------------------ attention to rows

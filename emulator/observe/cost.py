@@ -61,6 +61,9 @@ class Cost:
         yield from self._tokens(time)
         yield f"  bottleneck: {bottleneck(time)}"
         yield from _table(time)
+        if time.attention and any(time.attention.values()):
+            yield (f"  attention in hbm: {time.attention['rows_opened']:,} rows opened, {time.attention['columns_read']:,} columns "
+                   "read, of each bank by itself")
         for text, other in self.what_if.items():
             yield f"  what if {text}: {self._compared(other, time)}; bottleneck: {bottleneck(other.time)}"
         if energy is None:

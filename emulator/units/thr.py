@@ -22,7 +22,7 @@ from emulator.native.machine_code import array, load, lowest, ones, store
 from emulator.simd.lanes import MASK, magnitude, spread, take
 
 THR = PORT["thr"]
-LEVELS = csr_number("thr.levels")
+LEVELS, BUDGET = csr_number("thr.levels"), csr_number("thr.budget")
 COMPARES, PASSES, SELECTED = (slot(f"thr.{name}") for name in ("compares", "passes", "selected"))
 LOWEST = np.float32(-np.inf)
 HEAP = 256                  # a heap of more elements is slower than digits
@@ -296,4 +296,40 @@ def thr_prefix(sizes, budget, n, block):
     count(block, COMPARES, n)
     count(block, SELECTED, fitting)
     result(block, fitting)
+    return DONE
+
+
+@kernel("thr.ranges")
+def thr_ranges(index, ranks, bounds, n, block):
+    budget, most = csr(block, BUDGET), np.uint32(0)
+    if n == 0:
+        return DONE
+    for i in range(n):
+        most = max(most, load(ranks + 4 * i, np.uint32))
+    if budget < 0 or bounds < 0 or bounds > LARGE << 8:
+        return PUNT
+    bounds_host, bounds_read = readable(block, THR, bounds, 4 * np.int64(most) + 8, 4)
+    if bounds_host == 0:
+        return PUNT
+    total, looked = 0, 0
+    while looked < n and total < budget:
+        place = bounds_host + 4 * np.int64(load(ranks + 4 * looked, np.uint32))
+        total += max(np.int64(load(place + 4, np.uint32)) - np.int64(load(place, np.uint32)), 0)
+        looked += 1
+    total = min(total, budget)
+    target, written = writable(block, THR, index, 4 * total, 4)
+    if target == 0 or overlap(target, 4 * total, ranks, 4 * n) or overlap(target, 4 * total, bounds_host, 4 * np.int64(most) + 8):
+        return PUNT
+    end = target + 4 * total
+    for i in range(looked):
+        place = bounds_host + 4 * np.int64(load(ranks + 4 * i, np.uint32))
+        start = load(place, np.uint32)
+        for _ in range(min(np.int64(load(place + 4, np.uint32)) - np.int64(start), (end - target) >> 2)):
+            store(target, start)
+            start += np.uint32(1)
+            target += 4
+    count(block, bounds_read, 8 * looked)
+    count(block, written, 4 * total)
+    count(block, COMPARES, n)
+    count(block, SELECTED, total)
     return DONE

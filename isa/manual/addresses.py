@@ -14,7 +14,8 @@ and stores of the core add modulo 2**64, x[rs1] + imm; their bytes do not go on 
 Where an operand has several rows at a stride, it is checked as a whole, from the start of its first row to the end of its last one,
 gaps included; mtval is its address. Rows that an index list names, those of `fetch.rows`, of `fetch.scatter` and of a cache with
 `attn.row_list`, are checked one by one, in the order of the list, each with all of its bytes; mtval is the address of the first one
-that is wrong. `thr.select` checks the row of levels, then the one number that it reads."""
+that is wrong. `thr.select` checks the row of levels, then the one number that it reads. `thr.ranges` checks the two bounds of each
+range that it comes to."""
 
 STRIDES = """
 A stride is a number of bytes without sign, from the start of a row to the start of the next one. 0 means what the table says. Any

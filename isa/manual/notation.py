@@ -120,6 +120,7 @@ NOTATION: dict[str, dict[str, str]] = {
     "thr": {
         "levels":     "the first row of the table, `thr.levels` numbers",
         "1+rows":     "the row of levels and a row for each layer, as many as there are",
+        "range_bounds": "where ranges begin, as far as ranks reach, and where the last one ends",
     },
     "fetch": {
         "row_bytes":  "the CSR `fetch.row_bytes`",

@@ -15,9 +15,11 @@ from isa.counters import COUNTERS, SLOTS
 from isa.preset import Preset
 from isa.queues import CORE, QUEUE, QUEUES
 from isa.regions import REGIONS
-from isa.timing import bank_state, fetched
-from isa.timing.clock_figures import NUMBER, counters_of, end_of_rings, figures_of, places_of_records, state_of
+from isa.timing import attention, bank_state, fetched
+from isa.timing.clock_figures import LISTED, NUMBER, counters_of, end_of_rings, figures_of, places_of_records, state_of
 from isa.timing.clock_rules import (
+    ATTENTION,
+    ATTENTION_STATE,
     BANK_CYCLES,
     BANK_STATE,
     BANKS,
@@ -32,6 +34,7 @@ from isa.timing.clock_rules import (
     LAST_TOKEN,
     LINK,
     LINKS,
+    LIST_STRIDE,
     MACHINE_CYCLES,
     MEMORY,
     MOVING,
@@ -50,6 +53,7 @@ from isa.timing.clock_rules import (
     REGION_FIGURES,
     REGION_STATE,
     REGION_WORDS,
+    ROW_LIST,
     SEEN,
     SIGNALLED,
     SUMS,
@@ -93,6 +97,7 @@ class Time:
     tokens: int                         # emitted
     first_token: int | None             # when the first was emitted, and the last
     last_token: int | None
+    attention: dict[str, int] | None = None     # of attention units in hbm: rows opened, columns read, of each bank by itself
 
     @property
     def seconds(self) -> float:
@@ -143,10 +148,12 @@ class Clock:
             operands, numbers, model = machine.operands, NOTHING, NOTHING
             first = [_signed(value) for value in (*operands.values(), 0, 0, 0)][:3]
             if FORMS.get(row.mnemonic, 0) >= fetched.ROWS and self.figures[NAMED] and operands["count"]:
-                listed = machine.memory[operands["index"]:operands["index"] + 4 * operands["count"]]
-                numbers = listed.view("<u4").astype(np.int64)
+                numbers = _numbers(machine, operands["index"], operands["count"])
             if "attn.model" in machine.state:
                 model = machine.state["attn.model"].astype(np.int64)
+            if row.mnemonic in LISTED and self.figures[ATTENTION] and machine.csr_values[ROW_LIST] and operands["n"]:
+                stride = int(machine.csr_values[LIST_STRIDE]) // 4
+                numbers = _numbers(machine, int(machine.csr_values[ROW_LIST]), stride * max(int(model[4]) - 1, 0) + operands["n"])
             operation(self.words, self.figures, counts.view(np.int64), counted.view(np.int64), machine.csr_values.view(np.int64),
                       numbers, model, NUMBER[row.mnemonic], *first)
         elif counts[_EMITTED] != counted[_EMITTED]:
@@ -159,6 +166,13 @@ class Clock:
         if place <= 0:
             raise KeyError(region)
         return self.figures[place + fetched.FIGURES:], self.words[self.figures[place + fetched.EVENTS]:]
+
+    def attention(self) -> dict[str, int] | None:
+        """Rows opened and columns read by attention units in hbm so far; None where it has none (attention.py)."""
+        if not self.figures[ATTENTION]:
+            return None
+        events = self.words[self.figures[ATTENTION_STATE]:]
+        return {"rows_opened": int(events[attention.OPENED]), "columns_read": int(events[attention.READ])}
 
     def restore(self, words: Words, counts: Counts) -> None:
         """Go on from the state of another clock of the same machine, with the counters that it has seen. Raises ValueError for what
@@ -224,7 +238,12 @@ class Clock:
                    for i, region in enumerate(REGIONS.values()) if region.name in self.preset.file.region}
         first, last = (int(t[FIRST_TOKEN]), int(t[LAST_TOKEN])) if t[TOKENS] else (None, None)
         path = {name: cycles for name, cycles in sums if cycles}
-        return Time(cycles, self.preset.clock_hz, queues, regions, path, int(t[TOKENS]), first, last)
+        return Time(cycles, self.preset.clock_hz, queues, regions, path, int(t[TOKENS]), first, last, self.attention())
+
+
+def _numbers(machine: Any, address: int, count: int) -> Words:
+    """The numbers of a list in memory."""
+    return np.asarray(machine.memory[address:address + 4 * count].view("<u4").astype(np.int64))
 
 
 def _signed(value: int) -> int:

@@ -20,6 +20,7 @@ from isa.timing import attention, bank_state, fetched
 from isa.timing.attention import STEPS
 from isa.timing.clock_rules import (
     ATTENTION,
+    ATTENTION_STATE,
     BANKS,
     CORE_FIGURES,
     COUNT,
@@ -74,6 +75,10 @@ MNEMONICS: tuple[str, ...] = tuple(row.mnemonic for row in TABLE.values() if row
 """The instructions that the clock knows, by number."""
 
 NUMBER: dict[str, int] = {mnemonic: number for number, mnemonic in enumerate(MNEMONICS)}
+
+LISTED = tuple(mnemonic for mnemonic in MNEMONICS if mnemonic.split(".")[0] == "attn"
+               and STEPS.get(mnemonic.split(".")[1]) in (attention.SCORES, attention.CONTEXT))
+"""Instructions that read keys or values, by lists of cache rows where there are some."""
 
 
 @cache
@@ -160,7 +165,10 @@ def figures_of(preset: Preset) -> Words:
         ratio = bounded(preset.period / stack.period_ps)
         words[ATTENTION:ATTENTION + 3] = len(words), ratio.numerator, ratio.denominator
         words[REGION_FIGURES + REGION_FIGURE_WORDS * HBM_REGION + MEMORY] = -1
-        words += attention.figures_of(stack).tolist()
+        words[ATTENTION_STATE] = state
+        figures = attention.figures_of(stack)
+        words += figures.tolist()
+        state += len(attention.events_of(figures))
     memory, organisation = preset.memory(HBM) if preset.has_unit("pim") else None, preset.banks
     if isinstance(memory, PimDram) and organisation is not None:
         bank_figures = bank_state.figures_of({name: getattr(memory, name) for name in bank_state.FIGURES}, organisation.banks,
@@ -213,6 +221,8 @@ def state_of(preset: Preset, figures: Words) -> Words:
     clock = np.zeros(end_of_rings(figures), np.int64)
     clock[places_of_records()] = NOW
     parts = [clock, *(fetched.events_of(figures[place:]) for place in _memories(figures))]
+    if figures[ATTENTION]:
+        parts.append(attention.events_of(figures[figures[ATTENTION]:]))
     if figures[BANKS]:
         assert preset.banks is not None
         parts.append(bank_state.state_of(figures[figures[BANKS]:], preset.banks.channels))

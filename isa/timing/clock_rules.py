@@ -42,7 +42,7 @@ from isa.counters import COUNTERS, SLOTS
 from isa.csrs import CSRS
 from isa.queues import CORE, QUEUE, QUEUES
 from isa.regions import HBM, REGIONS
-from isa.timing.attention import QUERY, REFI, SOFTMAX, attention_cycles, lost
+from isa.timing.attention import QUERY, REFI, SOFTMAX, attention_cycles, count_whole, listed_cycles, lost
 from isa.timing.bank_state import BANKS as BANKS_OF_A_CHANNEL
 from isa.timing.banks import bank_operation
 from isa.timing.fetched import cycles as fetched_cycles
@@ -98,7 +98,8 @@ BANKS = LOAD_FIGURES + 2 * len(REGIONS)                 # where the figures of t
 BANK_STATE, BANK_CYCLES, MACHINE_CYCLES = BANKS + 1, BANKS + 2, BANKS + 3       # so many bank cycles are so many of the machine
 NAMED = BANKS + 4                                       # 1 where fetch operations go by rules of memories
 ATTENTION, ATTENTION_CYCLES, OWN_CYCLES = NAMED + 1, NAMED + 2, NAMED + 3       # where the figures of attention in hbm stand, or
-OPERATIONS = -(-(NAMED + 4) // LINE) * LINE             # 0; so many of its cycles are so many of the machine
+ATTENTION_STATE = NAMED + 4                             # 0; so many of its cycles are so many of the machine; where its events are
+OPERATIONS = -(-(NAMED + 5) // LINE) * LINE
 
 # Of each Xslim instruction: into which queue it goes, 0: none; whether it does anything of what follows from SIGNALS on. A queue
 # that signals; one more than a queue that waits; a fence; a queue whose result it has; the CSR of the tag, -1: the first operand.
@@ -315,7 +316,8 @@ def issue_fetch(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, 
 
 
 @rule
-def issue_attention(t: Words, r: Words, counts: Words, earlier: Words, model: Words, row: int) -> None:
+def issue_attention(t: Words, r: Words, counts: Words, earlier: Words, csrs: Words, numbers: Words, model: Words,
+                    row: int) -> None:
     """An operation of attn has gone into its queue. The memory with the units says how long it takes there."""
     record = room(t, r, ATTN)
     start, step, exact = begin(t, r, counts, earlier, ATTN, record), r[row + FORM] - 1, 0
@@ -331,8 +333,13 @@ def issue_attention(t: Words, r: Words, counts: Words, earlier: Words, model: Wo
         heads, head_dim, tokens = model[4], model[2], 0
         if heads * head_dim > 0:
             tokens = (counts[ATTN_MACS] - t[SEEN + ATTN_MACS]) // (heads * head_dim)
-        m, own, theirs = r[r[ATTENTION]:], r[OWN_CYCLES], r[ATTENTION_CYCLES]
-        cycles = attention_cycles(m, step, heads, tokens, head_dim, r[row + ELEMENT_BYTES])
+        m, own, theirs, size = r[r[ATTENTION]:], r[OWN_CYCLES], r[ATTENTION_CYCLES], r[row + ELEMENT_BYTES]
+        events = t[r[ATTENTION_STATE]:]
+        if step != QUERY and csrs[ROW_LIST] != 0:
+            cycles = listed_cycles(m, events, step, heads, tokens, head_dim, size, numbers, csrs[LIST_STRIDE] // 4)
+        else:
+            cycles = attention_cycles(m, step, heads, tokens, head_dim, size)
+            count_whole(m, events, heads, tokens, head_dim, size)
         t[HBM_STATE + MOVING] = scaled(refreshed(scaled(start, theirs, own), cycles, m[REFI], lost(m)), own, theirs) - start
     end(t, r, counts, ATTN, record, start, exact)
 
@@ -423,7 +430,7 @@ def operation_outside_of_banks(t: Words, r: Words, counts: Words, earlier: Words
         order(t, r, csrs, row, a)
     elif r[row + FORM] > 0 and r[row + ISSUES] == ATTN and r[ATTENTION] > 0:
         core_time(t, r, counts)
-        issue_attention(t, r, counts, earlier, model, row)
+        issue_attention(t, r, counts, earlier, csrs, numbers, model, row)
         order(t, r, csrs, row, a)
     else:
         simple_operation(t, r, counts, earlier, csrs, number, a)
@@ -510,6 +517,7 @@ INSTRUCTIONS, TAKEN_BRANCHES, MULTIPLICATIONS, DIVISIONS, SERVICES = (COUNTERS[r
 LOADS, REGION_LOADS = COUNTERS["core.loads"].slot, next(iter(REGIONS.values())).loads
 assert [kind.loads for kind in REGIONS.values()] == [*range(REGION_LOADS, REGION_LOADS + REGION_COUNT)]
 ATTN, ATTN_MACS = QUEUE["attn"], COUNTERS["attn.macs"].slot
+ROW_LIST, LIST_STRIDE = CSRS["attn.row_list"].address, CSRS["attn.list_stride"].address
 FETCH, FETCH_ROWS, FETCH_BYTES = QUEUE["fetch"], COUNTERS["fetch.rows"].slot, COUNTERS["fetch.bytes"].slot
 PIM, HBM_REGION = QUEUE["pim"], list(REGIONS).index(HBM)
 HBM_STATE = REGION_STATE + REGION_WORDS * HBM_REGION

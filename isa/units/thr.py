@@ -21,7 +21,7 @@ Decides which elements of a vector are worth working on. Comparing a vector with
 becomes a list of indices, and the list drives `fetch.rows`, so that only the weights of active neurons move. The
 threshold comes from a table that calibration made: one row per layer, one column per sparsity level (`thr.select`).
 `thr.topk.f32` and `thr.bottomk.f32` pick a fixed number instead; `thr.prefix` cuts a ranked list of blocks where a budget
-ends.
+ends, and `thr.ranges` lists what is in ranked ranges up to there: the rows of clusters, with the best one first.
 
 Comparisons are those of IEEE 754: -0.0 and 0.0 are equal, with a NaN nothing is greater. In a ranking a NaN stands as the line of
 the instruction says, and of equal elements the one with the lower index comes first; k beyond n is ILLEGAL_OPERAND. Bit i of a
@@ -37,16 +37,22 @@ never is, and where none is, also for a sparsity of NaN, it is the last column. 
 zeros above. thr.levels and `row` are numbers without sign, and only memory limits them: what lies beyond it is LOAD_ACCESS. Sizes
 and sums of `thr.prefix` are unsigned, and exact; the budget is the whole register, unsigned.
 
+`thr.ranges` goes through the ranks in their order. Range r goes from bounds[r] to bounds[r + 1] - 1, and is empty where
+bounds[r + 1] is not above bounds[r]. It ends when there are thr.budget numbers, in the middle of a range too, or no more ranks. Of
+`bounds` it reads two entries for each range that it comes to, in that order; those behind the end it does not look at. It looks at
+`index` then, for as many numbers as there are. With thr.budget = 0 it reads ranks alone.
+
 What one instruction counts:
 
     thr.ops          1
-    thr.compares     n of gt, absgt, topk, bottomk, prefix; thr.levels of select
+    thr.compares     n of gt, absgt, topk, bottomk, prefix, ranges; thr.levels of select
     thr.passes       1 bits of the mask that gt and absgt write
-    thr.selected     indices that index, topk and bottomk write; the result of prefix
-    bytes read       of each operand that is read its elements; of the table of select 4 * thr.levels + 4
+    thr.selected     indices that index, topk, bottomk and ranges write; the result of prefix
+    bytes read       of each operand that is read its elements; of the table of select 4 * thr.levels + 4; of bounds 8 a range
     bytes written    of each operand that is written its elements""",
     queue=3,
-    csrs=(Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),),
+    csrs=(Csr("thr.levels", 0x820, "sparsity levels of a threshold table: the length of each of its rows"),
+          Csr("thr.budget", 0x821, "how many numbers thr.ranges writes at most")),
     counters=spending("compares", (
         Counter("thr.ops",      33, "instructions", "thr instructions retired"),
         Counter("thr.compares", 34, "compares",     "elements compared, levels and entries of a budget included"),
@@ -147,3 +153,22 @@ def thr_prefix(m, sizes, budget, n):
     m.count("thr.compares", n)
     m.count("thr.selected", count)
     return count
+
+
+@instruction("thr.ranges      R4 opcode=0x5B funct3=2 funct2=3",
+             "index = for r of ranks, in order: bounds[r], bounds[r] + 1, ..., bounds[r+1] - 1; up to thr.budget numbers in all",
+             operands="index>u32[count] ranks<u32[n] bounds<u32[range_bounds] n",
+             example="csrw thr.budget, a4\nthr.topk.f32 a1, a0, a3, a3         # ranges by score\n"
+                     "thr.ranges a2, a1, s1, a3           # what is in the best, up to a4 numbers")
+def thr_ranges(m, index, ranks, bounds, n):
+    total, spans = 0, []
+    for rank in m.read_u32(ranks, n).tolist():
+        if total == m.csr("thr.budget"):
+            break
+        start, end = m.read_u32(bounds + 4 * rank, 2).tolist()
+        spans.append((start, min(max(end, start), start + m.csr("thr.budget") - total)))
+        total += spans[-1][1] - start
+    m.check_write(index, 4 * total, 4)
+    m.write_u32(index, np.concatenate([np.arange(*span) for span in [(0, 0), *spans]]))
+    m.count("thr.compares", n)
+    m.count("thr.selected", total)

@@ -51,7 +51,7 @@ _start:
     li a0, SCORES
     li a1, KEYS
     li a2, TOKENS
-    attn.mac.{elements} a0, a1, a2
+{lists}    attn.mac.{elements} a0, a1, a2
     attn.sfm.f32 a0, a0, a2
     li a3, CONTEXT
     li a4, VALUES
@@ -59,6 +59,13 @@ _start:
     li a0, 0
     li a7, 93
     ecall
+"""
+
+LISTS = """\
+    li t0, LISTS
+    csrw attn.row_list, t0
+    li t0, 4 * TOKENS
+    csrw attn.list_stride, t0
 """
 
 
@@ -97,14 +104,14 @@ def _values(rows: npt.NDArray[np.uint8], head: int, heads: int, head_dim: int, f
     return rows[:, head * head_dim:(head + 1) * head_dim].view(np.int8).astype(np.float64) * scales
 
 
-def _expected(query: npt.NDArray[np.float64], keys: npt.NDArray[np.float64], values: npt.NDArray[np.float64], tokens: int,
-              form: str) -> npt.NDArray[np.float64]:
-    """The context of one head, in double precision."""
+def _expected(query: npt.NDArray[np.float64], keys: npt.NDArray[np.float64], values: npt.NDArray[np.float64],
+              rows: npt.NDArray[np.int64], form: str) -> npt.NDArray[np.float64]:
+    """The context of one head over these rows of its cache, in double precision."""
     query = query / np.sqrt(len(query))
     if form == "i8":
         largest = np.abs(query).max()
         query = np.rint(query * (127 / largest)) * (largest / 127)
-    which = np.arange(tokens) % DIFFERENT
+    which = rows % DIFFERENT
     scores = (keys @ query)[which]
     weights = np.exp(scores - scores.max())
     context: npt.NDArray[np.float64] = weights @ values[which] / weights.sum()
@@ -127,8 +134,11 @@ def execute(point: Point) -> Outcome:
                    {"macs": int(machine.counters["attn.macs"])}, wrong)
 
 
-def run(memory: AttentionDram, heads: int, tokens: int, head_dim: int, size: int, seed: int = 1) -> tuple[Machine, tuple[str, ...]]:
-    """Run the program of a shape and compare its values with NumPy's. Returns the machine, and what was wrong."""
+def run(memory: AttentionDram, heads: int, tokens: int, head_dim: int, size: int, seed: int = 1,
+        lists: npt.NDArray[np.int64] | None = None) -> tuple[Machine, tuple[str, ...]]:
+    """Run the program of a shape and compare its values with NumPy's. Returns the machine, and what was wrong.
+
+    lists: (heads, tokens) rows of the cache that each head attends to; None: the first ones."""
     form, preset = ELEMENTS[size], machine_of(memory.name)
     random = np.random.Generator(np.random.PCG64(seed))
     queries = random.uniform(-1, 1, (heads, head_dim)).astype("<f4")
@@ -137,21 +147,26 @@ def run(memory: AttentionDram, heads: int, tokens: int, head_dim: int, size: int
     places = {"QUERY": sram.base, "CONTEXT": sram.base + queries.nbytes, "SCORES": sram.base + 2 * queries.nbytes,
               "KEYS": hbm.base, "VALUES": hbm.base + hbm.size // 2}
     machine = Machine(preset)
-    text = PROGRAM.format(query="i8" if form == "i8" else "f32", elements=form)
+    text = PROGRAM.format(query="i8" if form == "i8" else "f32", elements=form, lists="" if lists is None else LISTS)
+    attended = np.tile(np.arange(tokens), (heads, 1)) if lists is None else lists
+    places["LISTS"] = places["SCORES"] + 4 * heads * tokens
     machine.load(assemble(text, machine="attacc",
                           defines={**places, "HEADS": heads, "HEAD_DIM": head_dim, "TOKENS": tokens,
                                    "SCALE": int(np.float32(1 / np.sqrt(head_dim)).view(np.uint32))}))
     machine.memory[places["QUERY"]:places["QUERY"] + queries.nbytes] = queries.reshape(-1).view(np.uint8)
+    if lists is not None:
+        machine.memory[places["LISTS"]:places["LISTS"] + 4 * lists.size] = lists.astype("<u4").reshape(-1).view(np.uint8)
     for base, rows in ((places["KEYS"], keys), (places["VALUES"], values)):
-        cache = machine.memory[base:base + tokens * rows.shape[1]].reshape(tokens, -1)
-        for first in range(0, tokens, DIFFERENT):
-            cache[first:first + DIFFERENT] = rows[:tokens - first]
+        held = int(attended.max()) + 1
+        cache = machine.memory[base:base + held * rows.shape[1]].reshape(held, -1)
+        for first in range(0, held, DIFFERENT):
+            cache[first:first + DIFFERENT] = rows[:held - first]
     result = machine.run()
     wrong = [] if result.exit_code == 0 else [f"the run ended by {result.reason}"]
     found = machine.tensor(places["CONTEXT"], f"f32[{heads},{head_dim}]")
     for head in sorted({0, heads // 2, heads - 1}):
         context = _expected(queries[head].astype(np.float64), _values(keys, head, heads, head_dim, form),
-                            _values(values, head, heads, head_dim, form), tokens, form)
+                            _values(values, head, heads, head_dim, form), attended[head], form)
         if not np.allclose(found[head], context, rtol=0, atol=TOLERANCE):
             wrong.append(f"the context of head {head}: {np.abs(found[head] - context).max():.1e} off")
     if machine.counters["attn.macs"] != 2 * heads * tokens * head_dim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from slimulator.validate import slim, slim_llama, sliminfer
+from slimulator.validate import slim, slim_llama, sliminfer, starc
 from slimulator.validate.checks import Check
 from slimulator.validate.layers import ATTENTION, FEED_FORWARD, PROJECTION, QKV, Token, opt, token
 from slimulator.validate.points import MACHINES
@@ -73,3 +73,4 @@ def checks() -> Iterator[Check]:
     yield from hpim()
     yield from slim.checks()
     yield from sliminfer.checks()
+    yield from starc.checks()

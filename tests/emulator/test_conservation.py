@@ -318,7 +318,7 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
                                       if s.is_one_of("thr.gt", "thr.absgt") else 0),
     "thr.selected":        lambda s: (_fitting(s) if s.is_one_of("thr.prefix") else
                                       sum(len(data) for *_, data in s.writes) // 4
-                                      if s.is_one_of("thr.index", "thr.topk", "thr.bottomk") else 0),
+                                      if s.is_one_of("thr.index", "thr.topk", "thr.bottomk", "thr.ranges") else 0),
     "fetch.ops":           lambda s: s.row.unit == "fetch",
     "fetch.rows":          lambda s: len(s.moved) if s.row.unit == "fetch" else 0,
     "fetch.rows_left":     _rows_left,

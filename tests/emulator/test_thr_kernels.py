@@ -50,3 +50,19 @@ def test_masks_and_lists(pair, n):
         pair.place(mask, np.packbits(random.random(1016) < density))       # 1 bits behind the last, too
         done = pair.run("thr.index", mask=mask, index=index, n=n)
         assert done.result == done.counts.get("thr.selected", 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ranges_of_clusters(pair, seed):
+    random = np.random.default_rng(seed)
+    pair.fresh()
+    ranks, bounds, index = SRAM + 0x1000, SRAM + 0x2000, SRAM + 0x4000
+    for n in (1, 2, 7, 64, 300):
+        pair.place(bounds, np.cumsum(random.integers(-2 if seed == 1 else 0, 12, n + 1)).clip(0).astype("<u4").view(np.uint8))
+        pair.place(ranks, random.permutation(n).astype("<u4").view(np.uint8))
+        for budget in (0, 1, 5, 100, 1 << 20):
+            pair.set(thr__budget=budget)
+            done = pair.run("thr.ranges", index=index, ranks=ranks, bounds=bounds, n=n)
+            assert done.trap is None and done.counts.get("thr.selected", 0) <= budget
+    for place in (ranks, ranks - 4, bounds + 8):                            # on what it reads
+        pair.run("thr.ranges", index=place, ranks=ranks, bounds=bounds, n=300)

@@ -39,6 +39,7 @@ OPERANDS = {
     "thr.topk.f32":    (("index", "x", "k", "n"), "x", "index", ("k", "n")),
     "thr.bottomk.f32": (("index", "x", "k", "n"), "x", "index", ("k", "n")),
     "thr.prefix":      (("count", "sizes", "budget", "n"), "sizes", "", ("n",)),
+    "thr.ranges":      (("index", "ranks", "bounds", "n"), "ranks", "index", ("n",)),
 }
 CODES = {instruction.name: code for code, instruction in INSTRUCTIONS.items()}
 
@@ -149,7 +150,7 @@ class Starts:
 
     def regular(self, name: str) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
         """Values of operands, bytes of those with an address, and CSRs."""
-        n, taken, csrs = self.length(), [], {"thr.levels": self.below(30)}
+        n, taken, csrs = self.length(), [], {"thr.levels": self.below(30), "thr.budget": self.below(30)}
         masked = -(-n // 8)
         match name:
             case "thr.gt.f32" | "thr.absgt.f32":
@@ -180,6 +181,15 @@ class Starts:
                     table[:levels] = np.sort(self.random.random(levels).astype("<f4")).view("<u4")
                 self.data(values["table"], table.astype("<u4"))
                 values["sparsity"] = self.number_near(values["table"], levels)
+            case "thr.ranges":
+                n, many = min(n, 200), 1 + self.below(40)
+                sizes = {"ranks": 4 * n, "bounds": 4 * many + 4, "index": 4 * csrs["thr.budget"]}
+                values = {"ranks": self.place(4 * n, 4, taken, written=False), "n": n,
+                          "bounds": self.place(sizes["bounds"], 4, taken, written=False),
+                          "index": self.place(sizes["index"], 4, taken, written=True)}
+                self.data(values["ranks"], self.random.integers(0, many, n, np.uint32))
+                steps = self.random.integers(self.one_of((0, -3)), self.one_of((2, 9)), many + 1)
+                self.data(values["bounds"], (self.below(100) + np.cumsum(steps)).astype(np.uint32))
             case _:
                 sizes = {"sizes": 4 * n}
                 values = {"sizes": self.place(4 * n, 4, taken, written=False), "n": n}

@@ -245,6 +245,25 @@ def prefix(m: Machine, _count: int, sizes: int, budget: int, n: int) -> int:
     return number
 
 
+def ranges(m: Machine, index: int, ranks: int, bounds: int, n: int) -> None:
+    """thr.ranges. How much of bounds it reads, and how much it writes, is known only on the way."""
+    lengths(n)
+    left, parts = m.start.csrs["thr.budget"], list[range]()
+    for r in m.read_words(ranks, n):
+        if left == 0:
+            break
+        first, behind = m.read_words(bounds + 4 * r, 2)
+        if first < behind:
+            size = min(behind - first, left)
+            parts.append(range(first, first + size))
+            left -= size
+    total = sum(part.stop - part.start for part in parts)
+    m.check(index, 4 * total, 4, STORE_ACCESS)
+    m.write_words(index, [number for part in parts for number in part])
+    m.count("thr.compares", n)
+    m.count("thr.selected", total)
+
+
 @dataclass(frozen=True)
 class Instruction:
     """What is at a funct3 and funct2. `has_result`: rd is a result register, and not an operand."""
@@ -262,6 +281,7 @@ INSTRUCTIONS = {
     (0b010, 0b00): Instruction("thr.topk.f32", topk),
     (0b010, 0b01): Instruction("thr.bottomk.f32", bottomk),
     (0b010, 0b10): Instruction("thr.prefix", prefix, has_result=True),
+    (0b010, 0b11): Instruction("thr.ranges", ranges),
 }
 
 

@@ -78,7 +78,7 @@ def starts(row: Row) -> list[Start]:
             elif name.startswith(("cim.spread", "cim.join")):
                 start.state |= {"cim.held": [2, 4, 1, 1, 0, 0]}
         case "thr":
-            start.csrs = {"thr.levels": 4}
+            start.csrs = {"thr.levels": 4, "thr.budget": 4}
             start.values |= {"n": 16} if "n" in row.lengths else {}
         case "fetch":
             start.csrs = {"fetch.row_bytes": 4}

@@ -124,6 +124,35 @@ def test_prefix_that_fits_a_budget(sizes, budget):
     assert done.counts.get("thr.compares", 0) == len(sizes)
 
 
+@given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 30), min_size=11, max_size=11), st.integers(0, 60))
+def test_ranges_up_to_a_budget(ranks, bounds, budget):
+    """Also ranges that end before they begin, which are empty, and a range twice."""
+    bench = Bench()
+    bench.set(thr__budget=budget)
+    index = bench.put(np.full(60, 77, np.uint32))
+    done = bench.run("thr.ranges", index=index, ranks=bench.put(np.array(ranks, np.uint32)),
+                     bounds=bench.put(np.array(bounds, np.uint32)), n=len(ranks))
+    expected = [number for rank in ranks for number in range(bounds[rank], bounds[rank + 1])][:budget]
+    assert bench.get(index, np.uint32, 60).tolist() == expected + [77] * (60 - len(expected))
+    assert done.counts.get("thr.selected", 0) == len(expected)
+    assert done.counts.get("thr.compares", 0) == len(ranks)
+
+
+def test_ranges_look_no_further_than_the_budget():
+    """The second rank leads between two regions; a range of 2**32 - 1 numbers does not fit, which is seen before they are made."""
+    bench = Bench()
+    ranks, bounds, index = bench.put(np.array([0, 1 << 26], np.uint32)), bench.put(np.array([5, 9], np.uint32)), bench.free + 64
+    bench.set(thr__budget=4)
+    done = bench.run("thr.ranges", index=index, ranks=ranks, bounds=bounds, n=2)
+    assert bench.get(index, np.uint32, 4).tolist() == [5, 6, 7, 8]
+    assert done.counts["thr.selected"] == 4
+    bench.set(thr__budget=5)
+    refused(Cause.LOAD_ACCESS, bench, "thr.ranges", index=index, ranks=ranks, bounds=bounds, n=2)
+    bench.set(thr__budget=(1 << 64) - 1)
+    huge = bench.put(np.array([0, (1 << 32) - 1], np.uint32))
+    refused(Cause.STORE_ACCESS, bench, "thr.ranges", index=bench.free, ranks=ranks, bounds=huge, n=1)
+
+
 @pytest.mark.parametrize("name", [row.mnemonic for row in rows("thr") if row.mnemonic != "thr.select"])
 def test_impossible_lengths_trap_before_anything_is_allocated(name):
     bench = Bench()
