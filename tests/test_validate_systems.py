@@ -159,3 +159,16 @@ def test_parts_of_a_layer() -> None:
     rest, qkv, ffn = layers.REST, layers.QKV, layers.FEED_FORWARD
     assert layers.parts_of(operations) == [rest, qkv, qkv, qkv, qkv, qkv, layers.ATTENTION, layers.ATTENTION, layers.PROJECTION,
                                            layers.PROJECTION, rest, ffn, ffn, ffn, ffn, rest]
+
+
+def test_starc_opens_fewer_rows_than_the_best_tokens_one_by_one(document: dict[str, Rows]) -> None:
+    """12 heads, each of whose tokens takes two columns of four banks; all of a row of 16 groups are opened where all are read."""
+    rows = {row["what"]: row["ours"] for row in document["systems"] if row["system"] == "STARC"}
+    full, tokens, clusters = (rows[f"rows of a bank that a head opens, {what}"] for what in ("full", "token-wise", "clusters"))
+    assert full == 2 * 4 * 16 * 8                                               # keys and values, 2,033 tokens, 256 in a row of all
+    assert clusters < 0.7 * tokens and tokens < full
+    times = [rows[f"attention of a step, {what}"] for what in ("full", "token-wise", "clusters")]
+    joules = [rows[f"energy of a step, {what}"] for what in ("full", "token-wise", "clusters")]
+    assert times == sorted(times, reverse=True) and joules == sorted(joules, reverse=True)
+    assert rows["latency below full attention"] == pytest.approx(100 * (1 - times[2] / times[0]))
+    assert rows["energy below token-wise selection"] == pytest.approx(100 * (1 - joules[2] / joules[1]))

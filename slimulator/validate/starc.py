@@ -85,7 +85,7 @@ def values_at(kv_select: str | None, kind: str, name: str) -> list[npt.NDArray[n
 def lists() -> tuple[Rows, Rows]:
     """(lists of the best tokens, lists of clusters): (heads of all layers that choose, BUDGET)."""
     clusters = values_at(f"starc:{BUDGET}", "choose.rows", "rows")
-    scores = np.concatenate(values_at(None, "scores.f16", "scores")[-len(clusters):]).view("<f4")[:, :PROMPT + 1]
+    scores = np.concatenate(values_at(None, "scores.attn.f16", "scores")[-len(clusters):]).view("<f4")[:, :PROMPT + 1]
     best = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :BUDGET], axis=1)
     return best.astype(np.int64), np.concatenate(clusters).astype(np.int64)
 

@@ -214,6 +214,9 @@ class Cases(BankCases):
                 dims["k"] = min(n, self.below(12))
             dims |= {"count": n, "budget": self.one_of((0, self.below(1 << 20), self.below(1 << 40), (1 << 64) - 1))}
             case.csrs["thr.levels"] = levels
+            if name == "thr.ranges":
+                dims |= {"count": self.length(600), "range_bounds": 4 + self.below(1000)}
+                case.csrs["thr.budget"] = dims["count"]
         if unit == "fetch":
             row_bytes, rows, table_rows = 1 + self.length(600), self.length(60), 1 + self.length(80)
             while row_bytes * table_rows > WINDOW // 2:

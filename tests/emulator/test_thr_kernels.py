@@ -65,4 +65,4 @@ def test_ranges_of_clusters(pair, seed):
             done = pair.run("thr.ranges", index=index, ranks=ranks, bounds=bounds, n=n)
             assert done.trap is None and done.counts.get("thr.selected", 0) <= budget
     for place in (ranks, ranks - 4, bounds + 8):                            # on what it reads
-        pair.run("thr.ranges", index=place, ranks=ranks, bounds=bounds, n=300)
+        pair.run("thr.ranges", inline=False, index=place, ranks=ranks, bounds=bounds, n=300)
