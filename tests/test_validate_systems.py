@@ -169,6 +169,6 @@ def test_starc_opens_fewer_rows_than_the_best_tokens_one_by_one(document: dict[s
     assert clusters < 0.7 * tokens and tokens < full
     times = [rows[f"attention of a step, {what}"] for what in ("full", "token-wise", "clusters")]
     joules = [rows[f"energy of a step, {what}"] for what in ("full", "token-wise", "clusters")]
-    assert times == sorted(times, reverse=True) and joules == sorted(joules, reverse=True)
+    assert joules == sorted(joules, reverse=True) and times[1] < times[2] < times[0]  # clusters lie in few groups, says the page
     assert rows["latency below full attention"] == pytest.approx(100 * (1 - times[2] / times[0]))
     assert rows["energy below token-wise selection"] == pytest.approx(100 * (1 - joules[2] / joules[1]))

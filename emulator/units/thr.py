@@ -323,10 +323,9 @@ def thr_ranges(index, ranks, bounds, n, block):
     end = target + 4 * total
     for i in range(looked):
         place = bounds_host + 4 * np.int64(load(ranks + 4 * i, np.uint32))
-        start = load(place, np.uint32)
-        for _ in range(min(np.int64(load(place + 4, np.uint32)) - np.int64(start), (end - target) >> 2)):
-            store(target, start)
-            start += np.uint32(1)
+        start = np.int64(load(place, np.uint32))
+        for number in range(start, min(np.int64(load(place + 4, np.uint32)), start + (end - target >> 2))):
+            store(target, np.uint32(number))
             target += 4
     count(block, bounds_read, 8 * looked)
     count(block, written, 4 * total)

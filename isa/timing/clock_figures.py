@@ -166,9 +166,9 @@ def figures_of(preset: Preset) -> Words:
         words[ATTENTION:ATTENTION + 3] = len(words), ratio.numerator, ratio.denominator
         words[REGION_FIGURES + REGION_FIGURE_WORDS * HBM_REGION + MEMORY] = -1
         words[ATTENTION_STATE] = state
-        figures = attention.figures_of(stack)
-        words += figures.tolist()
-        state += len(attention.events_of(figures))
+        of_attention = attention.figures_of(stack)
+        words += of_attention.tolist()
+        state += len(attention.events_of(of_attention))
     memory, organisation = preset.memory(HBM) if preset.has_unit("pim") else None, preset.banks
     if isinstance(memory, PimDram) and organisation is not None:
         bank_figures = bank_state.figures_of({name: getattr(memory, name) for name in bank_state.FIGURES}, organisation.banks,

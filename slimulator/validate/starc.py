@@ -43,7 +43,8 @@ Rows = npt.NDArray[np.int64]
 
 _PAPER = "STARC, arXiv 2505.05772"
 _ASSUMED = ("tokens side by side lie in a row of a bank group, 16 of 128 channels (the paper); each group goes through its part of "
-            "a list by itself, in the order of the list (assumed)")
+            "a list by itself, in the order of the list (assumed). Clusters open fewer rows, but lie in few groups, and the group "
+            "with most to do decides the time")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def values_at(kv_select: str | None, kind: str, name: str) -> list[npt.NDArray[n
     marks = {places[mark] for mark, (_, text) in operation_kinds(program).items() if text.split(" = ")[1].split()[0] == kind}
     model = load(MODEL)
     ids = need_tokenizer(model).encode(TEXT.read_text(encoding="utf-8") * 4)[:PROMPT]
-    machine, found = Machine(program.machine, Host(ids)), []
+    machine, found = Machine(program.machine, Host(ids)), list[npt.NDArray[np.uint32]]()
     machine.load(program)
     machine.breakpoints = {places["token"]}
     machine.run().unless_interrupted()
@@ -85,7 +86,7 @@ def values_at(kv_select: str | None, kind: str, name: str) -> list[npt.NDArray[n
 def lists() -> tuple[Rows, Rows]:
     """(lists of the best tokens, lists of clusters): (heads of all layers that choose, BUDGET)."""
     clusters = values_at(f"starc:{BUDGET}", "choose.rows", "rows")
-    scores = np.concatenate(values_at(None, "scores.attn.f16", "scores")[-len(clusters):]).view("<f4")[:, :PROMPT + 1]
+    scores = np.concatenate(values_at(None, "scores.rows.f16", "scores")[-len(clusters):]).view("<f4")[:, :PROMPT + 1]
     best = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :BUDGET], axis=1)
     return best.astype(np.int64), np.concatenate(clusters).astype(np.int64)
 

@@ -253,7 +253,7 @@ def of_banks(row: Row, start: Start) -> list[Fault]:
 def faults(row: Row, start: Start) -> list[Fault]:
     """All of them, in order."""
     others = [operand for operand in row.operands if operand.access and operand not in row.plain]
-    if row.mnemonic.startswith("sp.compress"):                                      # of zeros there are no values to be written
+    if row.mnemonic.startswith(("sp.compress", "thr.ranges")):      # of zeros, and of empty ranges, there is nothing to be written
         others = others[1:]
     return [*(value(Cause.CAPACITY, **{name: LONGEST + 1}) for name in row.lengths), *of_operands(row, list(row.plain), start),
             *of_settings(row, start), *of_operands(row, others, start)]

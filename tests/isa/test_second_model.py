@@ -184,8 +184,8 @@ class Starts:
             case "thr.ranges":
                 n, many = min(n, 200), 1 + self.below(40)
                 sizes = {"ranks": 4 * n, "bounds": 4 * many + 4, "index": 4 * csrs["thr.budget"]}
-                values = {"ranks": self.place(4 * n, 4, taken, written=False), "n": n,
-                          "bounds": self.place(sizes["bounds"], 4, taken, written=False),
+                values = {"ranks": self.place(4 * n, 4, taken, written=True), "n": n,     # flash is random
+                          "bounds": self.place(sizes["bounds"], 4, taken, written=True),
                           "index": self.place(sizes["index"], 4, taken, written=True)}
                 self.data(values["ranks"], self.random.integers(0, many, n, np.uint32))
                 steps = self.random.integers(self.one_of((0, -3)), self.one_of((2, 9)), many + 1)
