@@ -34,6 +34,7 @@ from compiler.lowering.search import Choice, choices, scarce
 from compiler.lowering.turns import SCRATCH as SCRATCH_OF_TURNS
 from compiler.model.model import Model
 from compiler.model.tensors import Tensor
+from compiler.passes.activation_parts import NARROW, with_parts
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.dataflow import TPHS, by_head, check_dataflow, is_by_head
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
@@ -57,7 +58,7 @@ from isa.regions import DRAM, SRAM
 from isa.sparse import SparseLayout
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
-ACTIVATIONS = ("i8", "f32")
+ACTIVATIONS = ("i8", NARROW, "f32")
 MOST_SEQUENCES = 64             # that run side by side
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
@@ -122,9 +123,15 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise ModelError("", "--kv", got=repr(kv), expected=one_of(KV_FORMATS), hint=nearest(kv, KV_FORMATS))
     if recipe and recipe.reuse:
         for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are read one by one"),
-                                   ("--activations f32", activations == "f32", "sums of centres are integers, codes are decoded")):
+                                   ("--activations f32", activations == "f32", "sums of centres are integers, codes are decoded"),
+                                   (f"--activations {NARROW}", activations == NARROW, "sums of centres are those of 8 bits")):
             if given:
                 raise ModelError("", "--reuse", got=option, expected="one of them", hint=why)
+    if activations == NARROW:
+        for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are multiplied by 8 bits"),
+                                   (f"--dataflow {TPHS}", caches.dataflow == TPHS, "products by head are those of 8 bits")):
+            if given:
+                raise ModelError("", f"--activations {NARROW}", got=option, expected="one of them", hint=why)
     if recipe and recipe.pack:
         for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are read one by one"),
                                    ("--activations f32", activations == "f32", "codes are decoded where they lie"),
@@ -197,11 +204,14 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             graph = by_objects(graph, quantised, found.share) if predictor and isinstance(found, Calibrated) else sparsify(
                 graph, quantised, share)
         graph = kind.with_products(preset, graph, quantised)
+        if activations == NARROW:
+            graph = with_parts(graph, quantised, preset)
         if cuts:
             graph = cut_prompts(graph, model.prune_tokens or PruneTokens(), cuts, positions)
         target = kind(preset, quantised, graph, int8=activations != "f32")
         if isinstance(sparsity, Calibrated):
             target.in_page = sparsity.in_page
+        target.pairs = recipe.pairs
         if caches.dataflow == TPHS and target.reached:
             raise ModelError("", target.place, got=f"--dataflow {TPHS}, and units that read keys and values where they lie",
                              expected="a machine that copies them to its scratchpad first", hint="--machine slim-llama")
@@ -315,6 +325,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     rows = {"embedded_row": max(narrow)} if narrow else {}
     in_parts = matrices(graph, layout, ("gemv.i8", "gemv.i8.heads", "gemv.i8.active"))
     rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, in_parts)
+    rows |= scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8.parts",)), narrow=True)
     rows |= scratch_of_chunks(layout)
     rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
     if sparse and not predicted:

@@ -343,7 +343,8 @@ class Compiled:
             lines.append(f"a chunk goes through attention by head: keys and values of a head are read once for {tokens} tokens")
         if self.int8_activations:
             instead = " (--activations f32 uses fp32)" if self.could_decode else ""
-            lines.append(f"integer weights use int8 activations, one scale per vector{instead}")
+            parts = ", in two parts of four bits" * any(op.kind == "gemv.i8.parts" for _, op in self.graph.steps())
+            lines.append(f"integer weights use int8 activations, one scale per vector{parts}{instead}")
         if self.decodes:
             lines.append("integer weights are decoded for fp32 activations: products on the vector unit")
         return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows),

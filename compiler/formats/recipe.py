@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from compiler.model.model import SIDES
 from isa.files import text_of
 from isa.hints import nearest
 
-ABSMEAN, CLIP, NF4, FIT = "absmean", "clip", "nf4", "fit"
+ABSMEAN, CLIP, NF4, FIT, PAIRS = "absmean", "clip", "nf4", "fit", ":pairs"
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ class Choice:
     group  "tensor", "row" or a number of columns; "absmean", "clip": the tensor, by that rule; "": nothing was said
     table  "nf4": the codebook is that one; "fit": each matrix has its own, and scales of least squares for it; "": each matrix has
            its own, if the format has any
+    pairs  codes are looked up two at a time
     """
 
     format: WeightFormat
     group: str | int = ""
     table: str = ""
+    pairs: bool = False
 
     def columns(self, cols: int) -> int:
         """How many of `cols` columns share a scale when a matrix is quantised; 0: the whole matrix does."""
@@ -61,14 +63,20 @@ class Choice:
         return group if isinstance(group, int) else cols if group == "row" else 0
 
     def __str__(self) -> str:
-        return ":".join(str(part) for part in (self.format, self.table, self.group) if part)
+        return ":".join(str(part) for part in (self.format, self.table, self.group) if part) + PAIRS * self.pairs
 
 
 BYTES = Choice(WEIGHT_FORMATS["i8"], "row")
 
 
 def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> Choice:
-    """`t2`, `i8:32`, `t2:row`. Raises ModelError."""
+    """`t2`, `i8:32`, `t2:row`, `c4:pairs`. Raises ModelError."""
+    if text.endswith(PAIRS):
+        choice = parse_format(text.removesuffix(PAIRS), place, file)
+        if not choice.format.book:
+            raise ModelError(file, place, got=repr(text), expected="c2, c3 or c4, such as c4:nf4:64:pairs",
+                             hint="pairs of codes are looked up in a codebook")
+        return replace(choice, pairs=True)
     name, _, group = text.partition(":")
     if name not in WEIGHT_FORMATS:
         raise ModelError(file, place, got=f"no weight format {name!r}", expected=one_of(WEIGHT_FORMATS),
@@ -118,6 +126,11 @@ class Recipe:
     reuse: int = 0
     pack: tuple[int, ...] = ()
     progress: Callable[[int, int], None] | None = field(default=None, compare=False)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether codes of codebooks are looked up two at a time."""
+        return any(choice.pairs for choice in (self.weights, self.head, *self.roles.values()) if choice)
 
     def format_of(self, role: str) -> Choice | None:
         """The format of the matrix of a role: "layers.3.q", "embedding", "head". Thin matrices beside integer ones get int8."""

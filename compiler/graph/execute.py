@@ -123,6 +123,11 @@ class Executor(BankOperations, ReuseOperations, SelectOperations, PromptOperatio
 
     _gemv_sparse, _gemv_i8_sparse = _gemv, _gemv_i8         # zeros add nothing
     _gemv_i8_cim = _gemv_i8
+
+    def _gemv_i8_parts(self, x: Any, scale: F32, *, W: str) -> F32:
+        lower, upper = x & 15, x >> 4
+        return self._gemv_i8(lower + 16 * upper, scale, W=W)            # sums are exact: with both as with the whole
+
     _gemv_heads, _gemv_i8_heads = _gemv, _gemv_i8
 
     def _gemv_active(self, x: F32, active: Any, *, W: str) -> F32:

@@ -93,6 +93,8 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (
          "of a W without codes: y[r] = lanesum(W[r] * f32(x)) * scale"),
     Kind("gemv.i8.heads", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",           "",
          "as gemv.i8; what is made of y up to the context is made for one head after the other"),
+    Kind("gemv.i8.parts", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",           "",
+         "as gemv.i8, of x = p + 16 q: sums with p, 0..15, and with q, -8..7, are made one after the other"),
     Kind("gemv.sparse", "x:f32[cols] W[rows,cols]",            "y:f32[rows]",              "",
          "as gemv; zeros of W are not stored"),
     Kind("gemv.i8.sparse", "x:i8[cols] scale:f32[1] W[rows,cols]", "y:f32[rows]",          "",

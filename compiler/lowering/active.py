@@ -114,7 +114,7 @@ def gemv_i8_active(c: Lowering, op: Op) -> None:
     c.codebook(op.weights[0])
     e.order("lut", (), ("compact",))
     with _rows(c, op, "lut", ("compact", 4), scales=True) as tile:
-        product(c, tile, placed, codes, scale, "compact", tile.to[0])
+        product(c, tile, placed, (codes, scale), "compact", tile.to[0])
     elements(c, "fetch.scatter", result, "compact", 4)
 
 

@@ -1,8 +1,9 @@
 """Products of matrices with more columns than the LUT unit holds activations: part after part of the columns. And those of bipolar
-weights, for which there is no lut.gemv: bit plane after bit plane of the weights.
+weights, for which there is no lut.gemv: bit plane after bit plane of the weights. And those that are asked for with activations in
+two parts of four bits, as tables of four bits take them: the lower four bits, 0..15, then the upper ones, -8..7, shifted by four.
 
-    for each group of columns with a scale:  sums = 0;  for each part of it: load its activations, add its products (lut.mac, or
-                                             lut.xnor of each plane, shifted by its place)
+    for each group of columns with a scale:  sums = 0;  for each part of it: load its activations, or four bits of them, add its
+                                             products (lut.mac, or lut.xnor of each plane, shifted by its place)
     sums of the groups side by side, to fp32, times the scales of weights and activations;  summed in 16 lanes (vec.gemv by 1.0)
 
 Integer sums are exact, and what is rounded is rounded in the order of lut.gemv: the result has the same bits.
@@ -21,13 +22,14 @@ from compiler.placing.weights import Placed
 from isa.preset import Preset
 from isa.regions import SRAM
 
+NIBBLES = 2                 # parts of four bits of an activation
 SHARE = 1 / 16              # of the scratchpad, at most, for the sums of the rows that are worked on at once
 
 
-def in_parts(machine: Preset, placed: Placed) -> bool:
+def in_parts(machine: Preset, placed: Placed, narrow: bool = False) -> bool:
     """Whether a matrix is multiplied by several operations: it has more columns than the tables of a machine hold activations, or
-    bit planes."""
-    return placed.format.planes > 0 or placed.shape[1] > machine.parameter("lut.activations")
+    bit planes, or is multiplied by four bits of the activations at a time (`narrow`)."""
+    return narrow or placed.format.planes > 0 or placed.shape[1] > machine.parameter("lut.activations")
 
 
 def _per_byte(form: WeightFormat) -> int:
@@ -43,6 +45,8 @@ def parts(machine: Preset, placed: Placed) -> list[list[range]]:
     """
     tables, cols, form = machine.parameter("lut.activations"), placed.shape[1], placed.format
     group, step = placed.scale_group or cols, _per_byte(form)
+    if cols <= tables and group == cols:
+        return [[range(cols)]]
     width = tables // step * step if step else 0
     if not width or (group < cols and group % step):
         why = f"a scale for {group} columns, {step} in a byte" if step else "with the bits of a column in two bytes"
@@ -55,16 +59,16 @@ def parts(machine: Preset, placed: Placed) -> list[list[range]]:
             for first in range(0, cols, group)]
 
 
-def scratch(machine: Preset, matrices: Iterable[Placed]) -> dict[str, int]:
-    """Bytes of scratch for the products of these matrices, by name."""
+def scratch(machine: Preset, matrices: Iterable[Placed], *, narrow: bool = False) -> dict[str, int]:
+    """Bytes of scratch for the products of these matrices, by name. narrow: with four bits of the activations at a time."""
     sizes: dict[str, int] = {}
     for placed in matrices:
-        if in_parts(machine, placed):
+        if in_parts(machine, placed, narrow):
             groups, rows = len(parts(machine, placed)), _at_once(machine, placed)
             for name, size in (("part_sums", rows), ("group_sums", rows * groups * (groups > 1)), ("group_scales", rows * groups),
-                               ("group_ones", groups)):
+                               ("group_ones", groups), ("activation_bits", (placed.shape[1] + 3) // 4 * narrow)):
                 sizes[name] = max(sizes.get(name, 0), 4 * size)
-    return sizes
+    return {name: size for name, size in sizes.items() if size or name != "activation_bits"}
 
 
 def _at_once(machine: Preset, placed: Placed) -> int:
@@ -73,34 +77,50 @@ def _at_once(machine: Preset, placed: Placed) -> int:
     return min(placed.rows, max(1, int(machine.region(SRAM).size * SHARE) // (4 + 8 * groups)))
 
 
-def load(c: Lowering, placed: Placed, codes: str, scale: str, tokens: Source = ONE) -> None:
+def load(c: Lowering, placed: Placed, codes: str, scale: str, tokens: Source = ONE, *, narrow: bool = False) -> None:
     """Load the activations of a matrix, those of so many tokens, into the LUT unit, if it holds all of a token at once."""
-    if not in_parts(c.memory.machine, placed):
+    if not in_parts(c.memory.machine, placed, narrow):
         c.build(codes, scale, placed.shape[1], tokens)
 
 
-def product(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str, to: Source) -> None:
-    """The rows of a tile times the activations `codes`, whose scale is `scale`: at `to`, in `result`, an element for each row."""
-    if in_parts(c.memory.machine, placed):
-        _in_parts(c, tile, placed, codes, scale, result, to)
+def product(c: Lowering, tile: Tile, placed: Placed, activations: tuple[str, str], result: str, to: Source, *,
+            narrow: bool = False) -> None:
+    """The rows of a tile times activations (codes, their scale): at `to`, in `result`, an element for each row. narrow: four bits
+    of the activations at a time."""
+    if in_parts(c.memory.machine, placed, narrow):
+        _in_parts(c, tile, placed, activations, result, to, narrow)
         return
     c.emit.csr("lut.scale_group", placed.scale_group)
     c.emit.op(f"lut.gemv.{placed.format}", to, tile.at, tile.scales, tile.rows, writes=(result,))
 
 
-def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, result: str, first: Source) -> None:
+def _load_part(c: Lowering, part: range, activations: tuple[str, str], bits_from: int | None) -> None:
+    """Load the activations of some columns, or four bits of each."""
+    e, (codes, scale), comment = c.emit, activations, f"columns {part.start:,} to {part.stop - 1:,}"
+    source = codes
+    at = c.at(codes, part.start)
+    if bits_from is not None:
+        source, comment = "activation_bits", f"{comment}, bits {bits_from} to {bits_from + 3}"
+        e.op("lut.part.i8", c.at(source), at, number(bits_from // 4), number(len(part)), reads=(codes,), writes=(source,))
+        e.csr("lut.shift", bits_from)
+        at = c.at(source)
+    e.op("lut.build.i8", at, c.at(scale), number(len(part)), reads=(source, scale), comment=comment)
+
+
+def _in_parts(c: Lowering, tile: Tile, placed: Placed, activations: tuple[str, str], result: str, first: Source,
+              narrow: bool) -> None:
     e, machine = c.emit, c.memory.machine
     groups, most = parts(machine, placed), _at_once(machine, placed)
-    per_byte, count, planes = _per_byte(placed.format), len(groups), placed.format.planes
+    per_byte, count, planes = _per_byte(placed.format) or 1, len(groups), placed.format.planes      # 1: there is one part
     plane_bytes = placed.row_bytes // max(planes, 1)
     side_by_side = "part_sums" if count == 1 else "group_sums"
     sums, group_sums, factors, ones = map(c.at, ("part_sums", side_by_side, "group_scales", "group_ones"))
-    c.built = ""
+    c.built, scale = "", activations[1]
     e.op("vec.fill.32", ones, bits(1.0), number(count), writes=("group_ones",))
     with e.taken(5) as (at, scales, to, left, here):
         for register, start in ((to, first), (at, tile.at), (scales, tile.scales), (left, tile.rows)):
             e.move(register, start)
-        for name, value in (("lut.scale_group", 0), ("lut.shift", 0), ("lut.row_stride", placed.row_bytes),
+        for name, value in (("lut.scale_group", 0), *[("lut.shift", 0)] * (not narrow), ("lut.row_stride", placed.row_bytes),
                             ("fetch.row_bytes", 4), ("fetch.src_stride", 0), ("fetch.dst_stride", 4 * count)):
             e.csr(name, value)
         name = c.name("parts")
@@ -116,9 +136,9 @@ def _in_parts(c: Lowering, tile: Tile, placed: Placed, codes: str, scale: str, r
                     e.wait("vec", "fetch")              # the sums before are copied
                 e.op("vec.fill.32", sums, "zero", here, writes=("part_sums",))
                 e.wait("lut", "vec")
-                for part in group:
-                    e.op("lut.build.i8", c.at(codes, part.start), c.at(scale), number(len(part)), reads=(codes, scale),
-                         comment=f"columns {part.start:,} to {part.stop - 1:,}")
+                for part, bits_from in ((part, 4 * nibble if narrow else None)
+                                        for part in group for nibble in range(NIBBLES if narrow else 1)):
+                    _load_part(c, part, activations, bits_from)
                     for plane in range(planes or 1):
                         if planes:
                             e.csr("lut.shift", plane)

@@ -57,6 +57,8 @@ def _begin(c: Lowering) -> None:
     e.line(f"la {WEIGHTS}, weights")
     if c.memory.buffer_bytes:
         start(c, "buffers")
+    if c.target.pairs:
+        e.line("csrwi lut.pairs, 1", "codes of codebooks, two at a time")
     c.target.start(c)
     think.start(c)
     starc.start(c)

@@ -158,8 +158,8 @@ def quantise(model: Model, recipe: Recipe, activations: str | None = None, wante
     graph.bodies = [replace(body, layers=layers) for alike in _alike(quantised) for body in graph.bodies
                     if (layers := tuple(layer for layer in alike if layer in body.layers))]
     graph = _decoded(graph, quantised) if activations == "f32" else _with_codes(graph, quantised)
-    if activations == "i8" and not any(op.kind.startswith("gemv.i8") for _, op in graph.steps()):
-        raise ModelError(model.path, "--activations", got="i8 for floating-point weights", expected="integer weights",
+    if activations not in (None, "f32") and not any(op.kind.startswith("gemv.i8") for _, op in graph.steps()):
+        raise ModelError(model.path, "--activations", got=f"{activations} for floating-point weights", expected="integer weights",
                          hint="--weights i8, t2 ...")
     return quantised, with_products(graph, tensors)
 

@@ -55,6 +55,7 @@ class Target:
     kept       names of scratch that stay as the start of the program left them
     in_page    how many objects of neurons share a page, one of IN_PAGE
     in_macros  int8 matrices stand in macros of the cim unit
+    pairs      codes of codebooks are looked up two at a time
     by_token   matrices are multiplied where they lie, for one token after the other: chunks of a prompt would save nothing
     """
 
@@ -68,6 +69,7 @@ class Target:
     by_token: ClassVar[bool] = False
     in_macros: bool = False
     in_page: str = POWER
+    pairs: bool = False
 
     def __init__(self, machine: Preset, model: Model, graph: Graph, *, int8: bool) -> None:
         """`int8`: activations of integer weights are int8. Raises ModelError for a graph that this target cannot compute."""

@@ -42,7 +42,12 @@ do. Inside the unit the vectors lie one behind the other, and so do their scales
 
 Weights kept as centre plus difference reuse the centre's result. The columns are cut into pieces, and each piece of a row belongs
 to one of a few centres: `lut.mac` makes the sums of the centres once, `lut.reuse` adds to each row those of its pieces, and
-`lut.mac` the mostly zero differences. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8.
+`lut.mac` the mostly zero differences. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8. Where tables
+hold four bits, those of 8 bits go in two parts: `lut.part.i8` cuts a part out, and the upper one goes with `lut.shift` = 4.
+
+Codes of a codebook that lie side by side in a row can be looked up in pairs: with `lut.pairs` set, one look-up in a table of all
+pairs of values is two weights. It changes what is counted, never a result. The table follows from the codebook; that it takes no
+time to make is assumed. `lut.macT` has no pairs, since neighbours in a row of its matrix belong to two outputs.
 
 Bipolar integers, whose bits are each worth +1 or -1, are multiplied bit plane by bit plane: `lut.xnor` compares a plane of
 the weights with the activations and adds the agreements less the disagreements, shifted by the plane's place. Of int8
@@ -71,8 +76,9 @@ read. Activations and scales in the unit that a build does not reach keep their 
 `lut.shift`, what was built, and in `lut.gemv` `lut.scale_group`; `lut.row_stride` is not looked at. A build with n = 0 checks
 `lut.mode`, `lut.shift` and `lut.vectors`, which with vectors of no activations must not be more than `lut.activations` either.
 
-`lut.decode` and `lut.plane` with n = 0 do nothing, but for bit > 7, which traps. Bits of a result of `lut.plane` behind the last
-are 0. What lies between rows of weights is neither read nor counted; from its first to its last byte a matrix lies in one region.
+`lut.decode`, `lut.plane` and `lut.part.i8` with n = 0 do nothing, but for bit > 7 or part > 1, which trap. Bits of a result of
+`lut.plane` behind the last are 0. What lies between rows of weights is neither read nor counted; from its first to its last byte a
+matrix lies in one region.
 
 `lut.mode` changes only what is counted: tables by the mode at the build, the rest by the mode at the product. The two may differ,
 and no result depends on them. Mode 0, LUT: a group of 4 weights is one look-up in a table of 4 activations. Mode 1, buffer:
@@ -100,9 +106,10 @@ one vector, whatever was built, and looks at neither `lut.mode` nor `lut.shift`:
     lut.macs            outputs * length, of mac, macT, gemv, xnor; outputs are rows, of macT cols
     lut.macs_skipped    weights of mac, macT, gemv that are 0; of codebooks, whose value is
     lut.lookups         of codebooks in every mode outputs * length, and as many lut.steps; of decode n, and as many lut.steps;
+                        with lut.pairs, but for macT, outputs * ceil(length / 2) and ceil(n / 2);
                         of reuse rows * pieces, and as many lut.steps
     lut.steps           of xnor rows * ceil(length / 64); with int8 activations 9 times as many
-    lut.steps_longest   of all lut.steps those of the core that has most; of decode ceil(n / cores)
+    lut.steps_longest   of all lut.steps those of the core that has most; of decode ceil(lut.steps / cores)
     lut.weight_bytes    bytes of the rows of weights, of the n codes of decode, or of what is assigned in reuse
     lut.index_toggles   of mac, gemv, xnor: for each row but the first, the bits in which its packed bytes differ from those of the
                         row before it, once for all vectors: the lines that carry the indices of look-ups switch so often
@@ -121,6 +128,7 @@ one vector, whatever was built, and looks at neither `lut.mode` nor `lut.shift`:
         Csr("lut.result_stride", 0x817, "bytes between the starts of the results of each vector; 0: packed one after the other"),
         Csr("lut.pieces",      0x818, "lut.reuse: pieces that the columns of a row are cut into; 0: one"),
         Csr("lut.centres",     0x819, "lut.reuse: centres of a piece, 1..256; 0: 256"),
+        Csr("lut.pairs",       0x81A, "not 0: codes of a codebook are looked up two at a time, in a table of pairs"),
     ),
     counters=spending("tables_built steps index_toggles", (
         Counter("lut.ops",            24, "instructions",  "lut instructions retired"),
@@ -329,13 +337,28 @@ def _count_planes(m, fmt, weights, vectors):
     return steps
 
 
-def _count_codebook(m, fmt, weights, vectors):
-    """Count the work of `weights`, each of which looks its value up in the codebook. The steps of each output, (outputs,), for a
+def _count_codes(m, weights, vectors, each):
+    """Count the work of `weights`, for which each output takes so many look-ups. The steps of each output, (outputs,), for a
     vector."""
     _count_macs(m, weights, vectors)
-    m.count("lut.lookups", vectors * weights.size)
-    m.count("lut.steps", vectors * weights.size)
-    return np.full(len(weights), weights.shape[1], np.int64)
+    m.count("lut.lookups", vectors * len(weights) * each)
+    m.count("lut.steps", vectors * len(weights) * each)
+    return np.full(len(weights), each, np.int64)
+
+
+def _count_codebook(m, fmt, weights, vectors):
+    """Count the work of rows of `weights`, whose values are looked up in the codebook, alone or in pairs."""
+    return _count_codes(m, weights, vectors, looked_up(m, weights.shape[1]))
+
+
+def _count_columns_of_codes(m, fmt, weights, vectors):
+    """Count the work of columns of weights, (outputs, activations), each of which looks its value up in the codebook."""
+    return _count_codes(m, weights, vectors, weights.shape[1])
+
+
+def looked_up(m, codes):
+    """Look-ups for codes of a codebook that lie side by side."""
+    return group_count(codes, 2) if m.csr("lut.pairs") else codes
 
 
 def _count_longest(m, steps, vectors):
@@ -344,9 +367,9 @@ def _count_longest(m, steps, vectors):
     m.count("lut.steps_longest", vectors * np.pad(steps, (0, -len(steps) % cores)).reshape(-1, cores).sum(axis=0).max())
 
 
-def _work_of(fmt):
+def _work_of(fmt, of_codes=_count_codebook):
     """How the work of weights in a format is counted."""
-    return _count_planes if bit_planes(fmt) else _count_codebook
+    return _count_planes if bit_planes(fmt) else of_codes
 
 
 def _check_settings(m):
@@ -407,7 +430,7 @@ def _define_mac(number: int, name: str) -> None:
 
 def _define_macT(number: int, name: str) -> None:
     fmt = FORMATS[name]
-    count_work = _work_of(fmt)
+    count_work = _work_of(fmt, _count_columns_of_codes)
 
     @instruction(f"lut.macT.{name}  R  opcode=0x2B funct3=0 funct7={0x10 + number:#04x}",
                  "acc[v, c] += (sum over j of activation[v, j] * W[j, c]) << lut.shift",
@@ -516,9 +539,10 @@ def _define_decode(number: int, name: str) -> None:
         weights = fmt.unpack(m.read(codes, fmt.row_bytes(n)).reshape(1, -1), n)[0]
         scales = m.read_f32(scale, group_count(n, group))
         m.write_f32(dst, m.state["lut.codebook_f32"][weights] * scales[np.arange(n) // (min(group, n) or n)])
-        m.count("lut.lookups", n)
-        m.count("lut.steps", n)
-        m.count("lut.steps_longest", group_count(n, m.parameter("lut.cores")))
+        lookups = looked_up(m, n)
+        m.count("lut.lookups", lookups)
+        m.count("lut.steps", lookups)
+        m.count("lut.steps_longest", group_count(lookups, m.parameter("lut.cores")))
         m.count("lut.weight_bytes", fmt.row_bytes(n))
 
 
@@ -577,3 +601,13 @@ def lut_plane(m, dst, x, bit, n):
     if bit > 7:
         raise Trap(Cause.ILLEGAL_OPERAND, bit, f"bit {bit} of a byte; expected 0..7")
     m.write(dst, np.packbits(m.read_u8(x, n) >> bit & 1, bitorder="little"))
+
+
+@instruction("lut.part.i8      R4 opcode=0x2B funct3=5 funct2=2",
+             "dst[i] = part 0 of x[i]: its lower four bits, 0..15; or part 1: its upper ones, -8..7. x = part 0 + 16 * part 1",
+             operands="dst>i8[n] x<i8[n] part n",
+             example="li a2, 1\nlut.part.i8 a0, a1, a2, a3  # the upper four bits of a3 activations")
+def lut_part_i8(m, dst, x, part, n):
+    if part > 1:
+        raise Trap(Cause.ILLEGAL_OPERAND, part, f"part {part} of an activation of 8 bits; expected 0 or 1")
+    m.write_i8(dst, m.read_i8(x, n) >> 4 if part else m.read_i8(x, n) & 15)

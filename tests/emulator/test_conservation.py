@@ -71,7 +71,8 @@ class Seen:
 
     def __post_init__(self) -> None:
         if self.weights is not None:
-            one = work(self.weights, self.planes, self.csrs["lut.mode"], self.cores)
+            together = 2 if self.csrs["lut.pairs"] and not self.is_one_of("lut.macT") else 1
+            one = work(self.weights, self.planes, self.csrs["lut.mode"], self.cores, together)
             self.work = Counter({event: self.vectors * events for event, events in one.items()})
 
     def is_one_of(self, *beginnings: str) -> bool:
@@ -139,14 +140,14 @@ class Seen:
                                     + 4 * self.row.mnemonic.endswith(".i8")) if self.cache_bytes else 0
 
 
-def work(weights: np.ndarray, planes: int, mode: int, cores: int) -> Counter[str]:
-    """What docs/isa/lut.md says is counted for a matrix, group by group."""
+def work(weights: np.ndarray, planes: int, mode: int, cores: int, together: int) -> Counter[str]:
+    """What docs/isa/lut.md says is counted for a matrix, group by group. together: codes of a codebook that one look-up is for."""
     done: Counter[str] = Counter()
     by_core = [0] * cores
     for output, row in enumerate(weights.tolist()):
         before = done["steps"]
         if not planes:
-            done += Counter(lookups=len(row), steps=len(row))
+            done += Counter(lookups=-(-len(row) // together), steps=-(-len(row) // together))
         for plane in range(planes):
             used = [weight != 0 if planes == 1 else weight >> plane & 1 for weight in row]
             size = (4, 8, 7)[mode]
@@ -247,6 +248,11 @@ def _words(seen: Seen) -> int:
     return -(-seen.length // 64) * (9 if seen.kind == 1 else 1)
 
 
+def _decoded(seen: Seen) -> int:
+    """Look-ups of lut.decode, one for each code or each two."""
+    return -(-seen.values["n"] // (2 if seen.csrs["lut.pairs"] else 1))
+
+
 def _assigned(seen: Seen) -> int:
     """Sums of centres that lut.reuse adds: one for each piece of each row."""
     return seen.values["rows"] * max(seen.csrs["lut.pieces"], 1) if seen.is_one_of("lut.reuse") else 0
@@ -291,12 +297,12 @@ EQUATIONS: dict[str, Callable[[Seen], int]] = {
     "lut.ops":             lambda s: s.row.unit == "lut",
     "lut.tables_built":    lambda s: (max(s.csrs["lut.vectors"], 1) * -(-s.values["n"] // (4, 0, 7)[s.csrs["lut.mode"]])
                                       if s.is_one_of("lut.build") and s.csrs["lut.mode"] != 1 else 0),
-    "lut.lookups":         lambda s: s.values["n"] if s.is_one_of("lut.decode") else s.work["lookups"] + _assigned(s),
+    "lut.lookups":         lambda s: _decoded(s) if s.is_one_of("lut.decode") else s.work["lookups"] + _assigned(s),
     "lut.buffer_reads":    lambda s: s.work["reads"],
-    "lut.steps":           lambda s: (s.values["n"] if s.is_one_of("lut.decode") else
+    "lut.steps":           lambda s: (_decoded(s) if s.is_one_of("lut.decode") else
                                       s.vectors * s.values["rows"] * _words(s) if s.is_one_of("lut.xnor") else
                                       s.work["steps"] + _assigned(s)),
-    "lut.steps_longest":   lambda s: (-(-s.values["n"] // s.cores) if s.is_one_of("lut.decode") else
+    "lut.steps_longest":   lambda s: (-(-_decoded(s) // s.cores) if s.is_one_of("lut.decode") else
                                       s.vectors * -(-s.values["rows"] // s.cores) * _words(s)
                                       if s.is_one_of("lut.xnor") else
                                       -(-s.values["rows"] // s.cores) * max(s.csrs["lut.pieces"], 1)

@@ -268,7 +268,7 @@ class Cases(BankCases):
                        "lut.x_group": np.array([x_group], "u8"), "lut.scales": self.f32(vectors * scales),
                        "lut.built_vectors": np.array([0 if vectors == 1 and self.chance(0.5) else vectors], "u8"),
                        "lut.codebook_i8": self.array("i8", 16).view("i1"), "lut.codebook_f32": self.f32(16)}
-        case.csrs |= {"lut.mode": self.below(3), "lut.scale_group": group}
+        case.csrs |= {"lut.mode": self.below(3), "lut.scale_group": group, "lut.pairs": self.below(2)}
         if "vectors" in words:
             case.csrs |= {"lut.vectors": vectors} if "build" in name else {"lut.result_stride": 0}
         if "acc" in words:
@@ -277,7 +277,7 @@ class Cases(BankCases):
         most = WINDOW // 2 * 8 // max(1, length) // (8 if wide == "i8" else 4)
         dims["n"] = min(dims["n"], capacity)
         dims |= {"vectors": vectors, "length": length, "rows": min(self.length(300), most),
-                 "cols": min(self.length(300), most), "bit": self.below(8)}
+                 "cols": min(self.length(300), most), "bit": self.below(8), "part": self.below(2)}
         if name == "lut.reuse.u8":
             pieces, centres = 1 + self.below(9), self.one_of((1, 2, 16, 128, 256))
             dims |= {"lut.pieces": pieces, "lut.centres": centres}

@@ -95,7 +95,8 @@ def one_product(pair, operation, name, seed):
     built = int(rng.choice(VECTORS))
     vectors = max(built, 1)
     build(pair, rng, length, x_group, rng.random() < (0.5 if operation == "xnor" else 0.1), built)
-    pair.set(lut__mode=int(rng.choice([0, 0, 0, 1, 2])), lut__shift=int(rng.integers(32)), lut__scale_group=w_group)
+    pair.set(lut__mode=int(rng.choice([0, 0, 0, 1, 2])), lut__shift=int(rng.integers(32)), lut__scale_group=w_group,
+             lut__pairs=int(rng.integers(2)))
     if operation == "macT":
         other = int(rng.choice(LENGTHS))
         acc = results(pair, rng, vectors, other, "<i4")
@@ -210,7 +211,9 @@ def test_builds_codebooks_decoders_and_planes(pair):
             pair.run("lut.codebook.i8", table=table, n=size)
             pair.run("lut.codebook.f32", table=table, n=size)
         pair.run("lut.plane", dst=dst, x=x, bit=int(rng.integers(8)), n=n)
+        pair.run("lut.part.i8", dst=dst, x=x, part=int(rng.integers(2)), n=n)
         build(pair, rng, 3, 0, False)
+        pair.set(lut__pairs=seed % 2)
         for name in ("c2", "c3", "c4"):
             pair.run(f"lut.decode.{name}", dst=dst, codes=x, scale=scale, n=n)
 

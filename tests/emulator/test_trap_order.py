@@ -135,6 +135,8 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             return [value(illegal, n=5)]
         if name == "lut.plane":
             return [value(illegal, bit=8)]
+        if name == "lut.part.i8":
+            return [value(illegal, part=2)]
         if "decode" in name:
             return []
         if "reuse" in name:

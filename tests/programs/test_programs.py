@@ -133,6 +133,13 @@ def test_wide_activations_are_the_sum_of_their_parts(run):
     assert np.array_equal(done.memory("sums", "<i4", 4), done.ternary("weights", 4, 8) @ x)
 
 
+def test_pairs_of_codes_are_the_product_with_values_of_the_codebook(run):
+    done = run("codebook_pairs")
+    codes = FORMATS["c2"].unpack(done.data("weights", "u1", 4, 2), 8)
+    weights = done.data("codebook", "i1", 4).astype(int)[codes]
+    assert np.array_equal(done.memory("sums", "<i4", 4), weights @ done.data("activations", "i1", 8).astype(int))
+
+
 def test_ternary_gemv_is_the_integer_product(run):
     done = run("ternary_gemv")
     product = done.ternary("weights", 4, 8) @ np.arange(1, 9)

@@ -139,7 +139,7 @@ SETTINGS: dict[str, tuple[int | str, ...]] = {      # the first one is there whe
     "lut.mode": (0, 1, 2), "lut.row_stride": (0, 16, 8, 5, 64, 70), "lut.scale_group": (0, 4, 16, 5, 32),
     "lut.shift": (0, 1, 8, 31), "lut.vectors": (2, 0, 3, 1, 5), "lut.codes_stride": (0, 16, 70, 20, 5),
     "lut.scale_stride": (0, 64, 4, 16, 6), "lut.result_stride": (0, 64, 32, 36, 6),
-    "lut.pieces": (1, 0, 2, 5), "lut.centres": (0, 0, 256, 12),
+    "lut.pieces": (1, 0, 2, 5), "lut.centres": (0, 0, 256, 12), "lut.pairs": (0, 1, 0, 7),
     "sp.meta": ("mask", "codes", "weights"), "sp.nm": (0x0101, 0x0202, 0x0402, 0x0804, 0x0503), "sp.block": (1, 2, 4, 16),
     "sp.cols": (16, 0, 1, 3, 8, 33, 64), "sp.scales": ("scales", "x"), "sp.scale_group": (0, 4, 16, 5), "sp.shift": (0, 1, 8, 31),
     "sp.vectors": (2, 0, 3, 1), "sp.codes_stride": (0, 16, 64, 20), "sp.scale_stride": (0, 64, 4, 6),
@@ -208,6 +208,7 @@ def operation(source: Source, row: Row, counted: bool = False) -> Lines:
 # Instructions that hand something on: unit state, an index list and its length, a tag, intermediate results. * is any suffix.
 CHAINS = (
     "lut.build.i8 lut.mac.*", "lut.build.i8 lut.gemv.*", "lut.build.i8 lut.macT.* lut.mac.*", "lut.build.b1 lut.xnor lut.mac.*",
+    "lut.part.i8 lut.build.i8 lut.mac.*",
     "lut.plane lut.build.b1 lut.xnor", "lut.build.i8 lut.xnor lut.xnor", "lut.build.b1 lut.gemv.*",
     "lut.codebook.i8 lut.build.i8 lut.mac.c* lut.gemv.c*",
     "lut.codebook.f32 lut.decode.*", "lut.build.i8 lut.mac.b1 lut.reuse.u8 lut.mac.t2",

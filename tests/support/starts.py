@@ -58,6 +58,7 @@ def starts(row: Row) -> list[Start]:
             start.csrs = {"vec.cols": 4, "vec.head_dim": 4} | RESULTS
         case "lut":
             start.values |= {length: MANY for length in row.lengths if "codebook" not in name}
+            start.values |= {"part": 1} if "part" in start.values else {}
             start.csrs = {"lut.vectors": 2} if "build" in name else {}
             start.state = {"lut.kind": [2 if name == "lut.xnor" else 1], "lut.built_vectors": [2], "lut.length": [MANY],
                            "lut.activations": [1] * 2 * MANY}

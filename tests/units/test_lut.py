@@ -610,6 +610,50 @@ def test_plane(codes, bit):
     assert bench.get(dst, "u1", 4).tolist() == expected + [0xEE] * (4 - len(expected))
 
 
+@given(st.lists(st.integers(-128, 127), max_size=30))
+def test_parts_of_activations(codes):
+    bench = Bench()
+    x, dst = bench.put(np.array([*codes, 0], np.int8)), bench.put(np.full(31, 0xEE, np.uint8))
+    parts = []
+    for part in range(2):
+        bench.run("lut.part.i8", dst=dst, x=x, part=part, n=len(codes))
+        parts.append(bench.get(dst, "i1", len(codes)).tolist())
+        assert bench.get(dst + len(codes), "u1", 1).tolist() == [0xEE]
+    assert all(0 <= low < 16 and -8 <= high < 8 and low + 16 * high == code
+               for low, high, code in zip(*parts, codes, strict=True))
+    bench.run("lut.part.i8", dst=x, x=x, part=1, n=len(codes))                  # in place
+    assert bench.get(x, "i1", len(codes)).tolist() == parts[1]
+
+
+@pytest.mark.parametrize(("length", "rows"), [(1, 3), (8, 2), (9, 5), (0, 2)])
+@pytest.mark.parametrize("name", ["c2", "c3", "c4"])
+def test_pairs_of_codes(name, length, rows):
+    """A look-up for two codes that lie side by side: the same results of fewer steps, but for transposed products."""
+    counts = {}
+    for pairs in (0, 1, 1 << 63):
+        bench = Bench(with_cores(2))
+        codebook(bench, name, 5)
+        build(bench, list(range(length)))
+        bench.set(lut__pairs=pairs)
+        W, acc = put_weights(bench, name, random_matrix(name, rows, length, 1, 0.3), 0), bench.put(np.zeros(rows, np.int32))
+        down, across = put_weights(bench, name, random_matrix(name, length, rows, 1, 0.3), 0), bench.put(np.zeros(rows, np.int32))
+        scale, f32 = bench.put(np.ones(rows + 1, np.float32)), bench.put(np.zeros(rows * length + 1, np.float32))
+        done = [bench.run(f"lut.mac.{name}", acc=acc, W=W, rows=rows),
+                bench.run(f"lut.gemv.{name}", y=f32, W=W, scale=scale, rows=rows),
+                bench.run(f"lut.decode.{name}", dst=f32, codes=W, scale=scale, n=length),
+                bench.run(f"lut.macT.{name}", acc=across, W=down, cols=rows)]
+        results = [bench.get(place, "<i4", rows).tolist() for place in (acc, across)] + [bench.get(f32, "<i4", length).tolist()]
+        for each in done:
+            assert each.counts.get("lut.lookups", 0) == each.counts.get("lut.steps", 0)
+        counts[pairs] = results, [[each.counts.get(f"lut.{event}", 0) for each in done] for event in ("steps", "steps_longest")]
+    half = -(-length // 2)
+    assert counts[0][0] == counts[1][0] and counts[1] == counts[1 << 63]
+    assert counts[0][1] == [[rows * length, rows * length, length, rows * length],
+                            [-(-rows // 2) * length, -(-rows // 2) * length, half, -(-rows // 2) * length]]
+    assert counts[1][1] == [[rows * half, rows * half, half, rows * length],
+                            [-(-rows // 2) * half, -(-rows // 2) * half, -(-half // 2), -(-rows // 2) * length]]
+
+
 @given(length=st.integers(1, 40), seed=st.integers(0, 99))
 def test_bipolar_matrix_vector_product_from_bit_planes(length, seed):
     """Two-bit bipolar weights times three-bit bipolar activations: x = sum of 2**i (2 bit_i - 1)."""
@@ -699,11 +743,17 @@ def test_a_byte_has_eight_planes():
         "bit 8 of a byte; expected 0..7")
 
 
-@pytest.mark.parametrize("mnemonic", ["lut.decode.c4", "lut.plane"])
+def test_a_byte_has_two_parts():
+    bench = Bench()
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.part.i8", dst=bench.free, x=bench.free, part=2, n=1) == (
+        "part 2 of an activation of 8 bits; expected 0 or 1")
+
+
+@pytest.mark.parametrize("mnemonic", ["lut.decode.c4", "lut.plane", "lut.part.i8"])
 def test_impossible_lengths(mnemonic):
     bench = Bench()                                     # what is read is looked at before what is written
-    refused(Cause.LOAD_ACCESS, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 28, bit=0))
-    reason = refused(Cause.CAPACITY, bench, mnemonic, **operands_of(bench, mnemonic, n=(1 << 28) + 1, bit=0))
+    refused(Cause.LOAD_ACCESS, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 28, bit=0, part=0))
+    reason = refused(Cause.CAPACITY, bench, mnemonic, **operands_of(bench, mnemonic, n=(1 << 28) + 1, bit=0, part=0))
     assert reason == "n is 0x10000001; expected at most 0x10000000: is it an address?"
 
 

@@ -38,7 +38,9 @@ from emulator.units.lut.operands import (
     activations,
     are_alike,
     cores_for,
+    count_codes,
     count_product,
+    looked_up,
     matrix,
 )
 from emulator.units.lut.plain import (
@@ -140,6 +142,7 @@ def mac(block, fmt, shape, acc, W, rows):
     if extent > 0 and not products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
         return PUNT
     accumulate(block, acc, between, read, written, sums, csr(block, SHIFT), vectors, rows)
+    count_codes(i64(fmt), rows, looked_up(block, length), events)
     count_product(block, i64(fmt), vectors, rows, length, weight_slot, rows * row_bytes(i64(fmt), length), cores, events)
     count_toggles(block, i64(fmt), host, stride, extent, rows, length)
     return DONE
@@ -187,6 +190,7 @@ def mac_transposed(block, fmt, acc, W, cols):
                           cores, events):
             return PUNT
     accumulate(block, acc, between, read, written, sums, csr(block, SHIFT), vectors, cols)
+    count_codes(i64(fmt), cols, length, events)
     count_product(block, i64(fmt), vectors, cols, length, weight_slot, length * row_bytes(i64(fmt), cols), cores, events)
     return DONE
 
@@ -287,6 +291,7 @@ def gemv(block, fmt, shape, y, W, scale, rows):
             clear_bytes(y + v * between, 4 * rows)
     count(block, scale_slot, scale_bytes)
     count(block, written, 4 * vectors * rows)
+    count_codes(i64(fmt), rows, looked_up(block, length), events)
     count_product(block, i64(fmt), vectors, rows, length, weight_slot, rows * row_bytes(i64(fmt), length), cores, events)
     count_toggles(block, i64(fmt), host, stride, extent, rows, length)
     return DONE

@@ -1,11 +1,12 @@
-"""lut: what is loaded into the unit, and the small operations around it: codebooks to fp32, planes of bits."""
+"""lut: what is loaded into the unit, and the small operations around it: codebooks to fp32, planes and parts of
+activations."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from emulator.kernel import kernel
+from emulator.kernel import IN_PLACE, kernel
 from emulator.kernel_words import DONE, PUNT, count, csr, overlap, readable, state
 from emulator.native.machine_code import clear_bytes, load, move, store
 from emulator.units.lut.operands import (
@@ -31,6 +32,7 @@ from emulator.units.lut.operands import (
     WEIGHT_BYTES,
     X_GROUP,
     cores_for,
+    looked_up,
     settings_are_legal,
 )
 from emulator.units.lut.plain import C3, C4, PLANES, row_bytes
@@ -129,9 +131,10 @@ def decode(block, fmt, dst, codes, scale, n):
                     code |= i64(load(high + (i >> 3), u8) >> (i & 7) & 1) << 2
             store_f32(dst + 4 * i, load(book + 4 * code, f32) * factor)
     count(block, scale_slot, 4 * groups)
-    count(block, LOOKUP, n)
-    count(block, STEP, n)
-    count(block, STEP_LONGEST, group_count(n, cores_for(block, n)))
+    lookups = looked_up(block, n)
+    count(block, LOOKUP, lookups)
+    count(block, STEP, lookups)
+    count(block, STEP_LONGEST, group_count(lookups, cores_for(block, n)))
     count(block, WEIGHT_BYTES, size)
     return DONE
 
@@ -158,4 +161,14 @@ def lut_plane(dst, x, bit, n):
         for i in range(8 * at, min(8 * at + 8, n)):
             byte |= i64(load(x + i, u8) >> bit & 1) << (i & 7)
         store(dst + at, u8(byte))
+    return DONE
+
+
+@kernel("lut.part.i8", overlap=IN_PLACE)
+def lut_part_i8(dst, x, part, n):
+    if not 0 <= part <= 1:
+        return PUNT
+    for i in range(n):
+        value = load(x + i, i8)
+        store(dst + i, i8(value >> i8(4) if part == 1 else value & i8(15)))
     return DONE

@@ -31,9 +31,9 @@ from emulator.units.lut.plain import (
 from emulator.units.vectors import spaced
 
 LUT = PORT["lut"]
-MODE, ROW_STRIDE, SCALE_GROUP, SHIFT, VECTORS, CODES_STRIDE, SCALE_STRIDE, RESULT_STRIDE, PIECES, CENTRES = (
+MODE, ROW_STRIDE, SCALE_GROUP, SHIFT, VECTORS, CODES_STRIDE, SCALE_STRIDE, RESULT_STRIDE, PIECES, CENTRES, PAIRS = (
     csr_number(f"lut.{name}") for name in ("mode", "row_stride", "scale_group", "shift", "vectors", "codes_stride", "scale_stride",
-                                           "result_stride", "pieces", "centres"))
+                                           "result_stride", "pieces", "centres", "pairs"))
 KIND, BUILT_VECTORS, LENGTH, ACTIVATIONS, X_GROUP, SCALES, BOOK_I8, BOOK_F32 = (STATE_INDEX[f"lut.{name}"] for name in (
     "kind", "built_vectors", "length", "activations", "x_group", "scales", "codebook_i8", "codebook_f32"))
 TABLES_BUILT, LOOKUP, BUFFER_READ, STEP, STEP_LONGEST, MACS, MACS_SKIPPED, GROUPS_SKIPPED, WEIGHT_BYTES, INDEX_TOGGLES = (
@@ -89,11 +89,22 @@ def are_alike(fmt):
 
 
 @njit
+def looked_up(block, codes):
+    """Look-ups for codes of a codebook that lie side by side."""
+    return codes + 1 >> 1 if csr(block, PAIRS) != 0 else codes
+
+
+@njit
+def count_codes(fmt, outputs, each, events):
+    """Put the look-ups of codes to the events of one vector: so many for each output."""
+    if PLANES[fmt] == 0:
+        events[LOOKUPS] = events[STEPS] = outputs * each
+
+
+@njit
 def count_product(block, fmt, vectors, outputs, length, weight_slot, weight_bytes, cores, events):
     """Count an operation over `outputs` times `length` weights, whose events for one vector have been collected."""
     weights = outputs * length
-    if PLANES[fmt] == 0:
-        events[LOOKUPS] = events[STEPS] = weights
     if are_alike(fmt) and outputs > 0:
         events[STEPS_LONGEST] = events[STEPS] // outputs * ((outputs + cores - 1) // cores)
     count(block, weight_slot, weight_bytes)

@@ -18,6 +18,7 @@ from compiler.graph import EXACT, KINDS, PLAIN, Executor, Graph, GraphError, Op,
 from compiler.graph.checks import CHECKS
 from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
+from compiler.passes.activation_parts import with_parts
 from compiler.passes.dataflow import by_head
 from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
 from compiler.passes.prune_tokens import cut_prompts, parse_prune_tokens
@@ -97,13 +98,14 @@ def test_kinds_are_all_made_by_some_model() -> None:
     asked = [parse_prune_tokens(f"{way}1:128") for way in ("", "ends@")]
     cut = {op.kind for kv in KV_FORMATS for unit in ("vec", "attn") for way in asked for _, ops in cut_prompts(
         with_caches(build(C), kv, Attention(unit)), way, way.points, C.context).named() for op in ops}
+    narrow = {op.kind for _, op in with_parts(quantise(random_model(C), read_recipe("i8"))[1], model, load_preset("slim")).steps()}
     centres = {op.kind for _, op in reuse_outputs(*binary, 64, load_preset("slim"))[1].steps()}
     selections = parse_select("think:0.5"), parse_select("starc:64", 0)
     chosen = {op.kind for kv in KV_FORMATS for select in selections for _, op in with_selection(
         with_caches(build(C), kv, Attention("attn")), select, Path("m")).steps()}
     heads = {op.kind for each in (build(C), quantise(random_model(C), read_recipe("t2"))[1])
              for _, op in by_head(with_caches(each, "f32", Attention()), "").steps()}
-    assert used | cache | banks | decoded | zeros | macros | centres | chosen | heads | cut == set(KINDS) - sparse
+    assert used | cache | banks | decoded | zeros | macros | centres | chosen | heads | cut | narrow == set(KINDS) - sparse
 
 
 def _in_banks(weights: str) -> Graph:
