@@ -171,5 +171,5 @@ def fetch_unpack(dst, src, rows, block):
     count(block, CHUNKS, rows * each)
     finish(block, 1, end, 1, pages, runs)
     result(block, src + end)
-    own[0] = 0                  # keeps its memory alive until here
+    own[0] = starts[0] = 0      # keeps their memory alive until here
     return DONE
