@@ -345,6 +345,8 @@ class Compiled:
             instead = " (--activations f32 uses fp32)" if self.could_decode else ""
             parts = ", in two parts of four bits" * any(op.kind == "gemv.i8.parts" for _, op in self.graph.steps())
             lines.append(f"integer weights use int8 activations, one scale per vector{parts}{instead}")
+        if target.pairs and any(placed.format.book for _, body in self.layout.alike() for placed in body.values()):
+            lines.append("codes of codebooks are looked up two at a time")
         if self.decodes:
             lines.append("integer weights are decoded for fp32 activations: products on the vector unit")
         return "\n".join([*(f"  {region:<5} {size:>15,} bytes  {text}" for region, size, text in rows),

@@ -73,7 +73,7 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
     """`t2`, `i8:32`, `t2:row`, `c4:pairs`. Raises ModelError."""
     if text.endswith(PAIRS):
         choice = parse_format(text.removesuffix(PAIRS), place, file)
-        if not choice.format.book:
+        if not choice.format.book or choice.pairs:
             raise ModelError(file, place, got=repr(text), expected="c2, c3 or c4, such as c4:nf4:64:pairs",
                              hint="pairs of codes are looked up in a codebook")
         return replace(choice, pairs=True)

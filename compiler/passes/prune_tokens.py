@@ -89,7 +89,7 @@ def parse_prune_tokens(text: str) -> PruneTokens:
     rest, plus, behind = rest.partition("+")
     if plus and not (re.fullmatch(r"[0-9]{1,9}", behind, re.ASCII) and int(behind) >= LEAST_NEW):
         raise ModelError("", "--prune-tokens", got=f"+{behind}",
-                         expected=f"a number from {LEAST_NEW} on: the tokens that may come behind a prompt")
+                         expected=f"a number from {LEAST_NEW} to 999,999,999: the tokens that may come behind a prompt")
     found = re.fullmatch(r"([a-z]+)([0-9]{0,9})", before if at else SCORES, re.ASCII)
     way, seed = (found[1], found[2]) if found else (before, "")
     if way not in WAYS or (seed and (way != RANDOM or not int(seed))):

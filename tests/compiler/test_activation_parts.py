@@ -69,6 +69,7 @@ def test_pairs_take_half_the_look_ups(tmp_path: Path) -> None:
     for number, (weights, activations) in enumerate((w, a) for a in ("i8", "f32") for w in ("c4:nf4:8", "c4:nf4:8:pairs")):
         recipe = replace(read_recipe(weights), head=parse_format("f32"))
         compiled = compile_model(random_model(SHAPES["gqa"]), recipe=recipe, activations=activations)
+        assert ("codes of codebooks are looked up two at a time" in compiled.summary()) == weights.endswith(":pairs")
         found[weights, activations] = counted(compiled, tmp_path / str(number))
     for activations in ("i8", "f32"):
         (tokens, alone), (same, pairs) = found["c4:nf4:8", activations], found["c4:nf4:8:pairs", activations]
@@ -95,3 +96,5 @@ def test_pairs_are_of_codebooks() -> None:
     assert str(parse_format("c4:nf4:64:pairs")) == "c4:nf4:64:pairs" and parse_format("c3:pairs").pairs
     with pytest.raises(ModelError, match=r"'i4:pairs'; expected c2, c3 or c4"):
         parse_format("i4:pairs")
+    with pytest.raises(ModelError, match=r"'c4:pairs:pairs'; expected c2, c3 or c4"):
+        parse_format("c4:pairs:pairs")
