@@ -212,6 +212,9 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         if isinstance(sparsity, Calibrated):
             target.in_page = sparsity.in_page
         target.pairs = recipe.pairs
+        if target.pairs and not preset.has_unit("lut"):
+            raise ModelError("", target.place, got="codes of codebooks in pairs", expected="a lut unit, which looks them up",
+                             hint="--machine slim, or the format without :pairs")
         if caches.dataflow == TPHS and target.reached:
             raise ModelError("", target.place, got=f"--dataflow {TPHS}, and units that read keys and values where they lie",
                              expected="a machine that copies them to its scratchpad first", hint="--machine slim-llama")

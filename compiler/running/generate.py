@@ -423,8 +423,9 @@ class Generation:
         if result.exit_code:
             return bytes(self.machine.host.errors).decode("utf-8", "replace").strip() or f"exit code {result.exit_code}"
         if tokens == sequence.limit:
-            full = tokens + len(sequence.prompt) > self._context
-            why = f"the context of {self._context} is full" if full else self._limited_by
+            full, new = tokens + len(sequence.prompt) > self._context, new_tokens(self.program)
+            why = (f"the context of {self._context} is full" if full else
+                   self._limited_by if new is None or tokens <= new else f"behind a prompt caches have room for {new} tokens")
             return f"stopped after {tokens} token{'s' * (tokens != 1)} ({why})"
         return "the model ended the text"
 

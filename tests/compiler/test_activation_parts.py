@@ -98,3 +98,5 @@ def test_pairs_are_of_codebooks() -> None:
         parse_format("i4:pairs")
     with pytest.raises(ModelError, match=r"'c4:pairs:pairs'; expected c2, c3 or c4"):
         parse_format("c4:pairs:pairs")
+    with pytest.raises(ModelError, match=r"machine hpim: codes of codebooks in pairs; expected a lut unit"):
+        compiled_with("c4:pairs", None, machine="hpim")

@@ -208,6 +208,8 @@ def test_more_tokens_than_caches_have_room_for(checkpoint: Path, tmp_path: Path)
     """A command says so; eval scores so many of each document."""
     result = call("generate", checkpoint, "ab" * 70, "--prune-tokens", "1:128+4", "-n", 6)
     assert "-n: 6 tokens; expected at most 5: behind a prompt caches have room for 4 tokens" in str(result.exception)
+    result = call("generate", checkpoint, "ab" * 70, "--prune-tokens", "1:128+4")
+    assert "stopped after 5 tokens (behind a prompt caches have room for 4 tokens)" in result.stderr
     text = tmp_path / "text"
     text.write_text("ab ba " * 60)
     documents = split(text.read_text(), need_tokenizer(load(checkpoint)), 200, 90, halves=True, new=4)
