@@ -179,9 +179,11 @@ def test_run(written: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "tokens.s").write_text("_start: li a7, 0x5111\n ecall\n ecall\n li a0, 1\n vec.argmax.f32 t1, sp, a0\n"
                                        " li a7, 93\n ecall\n")
     assert slimulator.invoke(["asm", "tokens.s"]) == 0
+    (tmp_path / "attacc.s").write_text(".machine attacc\n_start: li a7, 93\n ecall\n")
+    assert slimulator.invoke(["asm", "attacc.s"]) == 0
     compare("run", [written("run", "hazard.elf", "--all-hazards", "--mix"), written("run", "trap.elf", "--quiet"),
                     written("run", "tokens.elf", "--what-if", "vec=2", "--by", "operation"),
-                    written("run", "tokens.elf", "--no-time")])
+                    written("run", "tokens.elf", "--no-time"), written("run", "attacc.elf")])
 
 
 def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> None:

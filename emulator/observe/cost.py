@@ -104,7 +104,8 @@ class Cost:
                 "time_to_first_token": None if time.first_token is None else time.first_token / time.clock_hz,
                 "queues": {name: {"busy": queue.busy, "waiting": queue.waiting, "idle": queue.idle}
                            for name, queue in time.queues.items()},
-                "regions": time.regions, "critical_path": time.critical_path, "bottleneck": bottleneck(time)},
+                "regions": time.regions, "critical_path": time.critical_path, "bottleneck": bottleneck(time),
+                **({"attention": time.attention} if time.attention else {})},
             "energy": None if energy is None or time is None else {
                 **_joules(energy, time),
                 "by_unit": energy.by_unit, "by_event": energy.by_event, "static_joules": energy.static_joules,
