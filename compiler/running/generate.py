@@ -250,7 +250,7 @@ def check_card(program: Program, path: Path) -> None:
     if program.symbol("neuron_counts") is not None:
         sizes = card.get("neuron_bytes")
         wrong += ["neuron_bytes"] * (not isinstance(sizes, list) or not all(map(whole, sizes)))
-    if program.symbol("left_out0") is not None:
+    if program.symbol("left_out0") is not None or "cuts" in card:
         cuts = card.get("cuts", {})
         lists = [cuts.get(name) for name in ("layers", "budgets", "kv_bytes")] if isinstance(cuts, dict) else [None]
         wrong += ["cuts"] * (not all(isinstance(each, list) and each and all(map(whole, each)) for each in lists)
@@ -260,7 +260,7 @@ def check_card(program: Program, path: Path) -> None:
         turns = near.get("turns")
         wrong += ["kv_near"] * (not all(map(whole, (near.get("position_bytes"), card.get("chunk"), card.get("layers"))))
                                 or not isinstance(near.get("stays"), int) or not isinstance(turns, list)
-                                or not all(each in range(card["layers"]) for each in turns))
+                                or not all(isinstance(each, int) and each in range(card["layers"]) for each in turns))
     for key in wrong[:1]:
         raise ProgramError(f"its model card is damaged: {key} is {card.get(key)!r}"[:200], path=str(path),
                            hint="compile the model again")

@@ -154,7 +154,7 @@ def test_a_program_carries_its_tokenizer(tiny: Path, tmp_path: Path) -> None:
     ({"context": "many"}, "context is 'many'"), ({"context": None}, "context is None"), ({"vocab": 0}, "vocab is 0"),
     ({"weights": [1]}, r"weights is \[1\]"), ({"sequences": "two"}, "sequences is 'two'"),
     ({"sequences": 2}, "sequences is 2"), ({"context": True}, "context is True"), ({"missing": 3}, "missing is 3"),
-    ({"operations": 3}, "operations is 3"), (7, "vocab is None")])
+    ({"operations": 3}, "operations is 3"), ({"cuts": 5}, "cuts is 5"), (7, "vocab is None")])
 def test_a_damaged_model_card_is_refused(change: Any, said: str, tiny: Path, tmp_path: Path) -> None:
     program = Program.load(find_program(tiny))
     program.meta["model"] = {**program.meta["model"], **change} if isinstance(change, dict) else change

@@ -163,7 +163,7 @@ def test_generate_says_what_moved(tmp_path: Path) -> None:
     assert "stay near the units, in 131,072 bytes of sram" in result.output
 
 
-@pytest.mark.parametrize("damage", [{"turns": [9]}, {"turns": 1}, {"stays": "1"}, {"position_bytes": 0}])
+@pytest.mark.parametrize("damage", [{"turns": [9]}, {"turns": [1.0]}, {"turns": 1}, {"stays": "1"}, {"position_bytes": 0}])
 def test_a_damaged_card_is_refused(damage: dict[str, Any]) -> None:
     card = {"vocab": 31, "context": 64, "hidden": 24, "chunk": 4, "layers": 3,
             "kv_near": {"bytes": 64, "stays": 1, "turns": [1, 2], "position_bytes": 64}}
