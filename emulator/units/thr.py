@@ -301,24 +301,32 @@ def thr_prefix(sizes, budget, n, block):
 
 @kernel("thr.ranges")
 def thr_ranges(index, ranks, bounds, n, block):
-    budget, most = csr(block, BUDGET), np.uint32(0)
-    if n == 0:
+    budget = csr(block, BUDGET)
+    if n == 0 or budget == 0:                                   # no range is looked at
+        count(block, COMPARES, n)
         return DONE
-    for i in range(n):
-        most = max(most, load(ranks + 4 * i, np.uint32))
     if budget < 0 or bounds < 0 or bounds > LARGE << 8:
         return PUNT
-    bounds_host, bounds_read = readable(block, THR, bounds, 4 * np.int64(most) + 8, 4)
+    bounds_host, bounds_read = readable(block, THR, bounds, 8, 4)
+    total, looked, most = 0, 0, 8                               # bytes of bounds that are known to be there
+    while bounds_host != 0 and looked < n and total < budget:
+        at = 4 * np.int64(load(ranks + 4 * looked, np.uint32))
+        if at + 8 > most:
+            most = at + 8
+            bounds_host, bounds_read = readable(block, THR, bounds, most, 4)
+            if bounds_host == 0:
+                break
+        total += max(np.int64(load(bounds_host + at + 4, np.uint32)) - np.int64(load(bounds_host + at, np.uint32)), 0)
+        looked += 1
     if bounds_host == 0:
         return PUNT
-    total, looked = 0, 0
-    while looked < n and total < budget:
-        place = bounds_host + 4 * np.int64(load(ranks + 4 * looked, np.uint32))
-        total += max(np.int64(load(place + 4, np.uint32)) - np.int64(load(place, np.uint32)), 0)
-        looked += 1
     total = min(total, budget)
+    if total == 0:                                              # nowhere is written, wherever `index` is
+        count(block, bounds_read, 8 * looked)
+        count(block, COMPARES, n)
+        return DONE
     target, written = writable(block, THR, index, 4 * total, 4)
-    if target == 0 or overlap(target, 4 * total, ranks, 4 * n) or overlap(target, 4 * total, bounds_host, 4 * np.int64(most) + 8):
+    if target == 0 or overlap(target, 4 * total, ranks, 4 * n) or overlap(target, 4 * total, bounds_host, most):
         return PUNT
     end = target + 4 * total
     for i in range(looked):

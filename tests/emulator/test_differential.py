@@ -164,7 +164,7 @@ class Cases(BankCases):
                 case.sizes[name] = size
                 held = row.unit == "sp" and name == "W"         # its bytes are in the case: not in flash
                 case.values[name] = self.place(case, taken, row.unit, size, align, ">" in operand.access or held
-                                               or row.mnemonic == "fetch.unpack")
+                                               or row.mnemonic in ("fetch.unpack", "thr.ranges"))
                 if held:
                     case.csrs |= {"sp.meta": case.values[name] + self.packed[0].values.size,
                                   "sp.scales": case.values[name] + self.packed[0].bytes + -self.packed[0].bytes % 4}

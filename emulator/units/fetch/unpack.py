@@ -129,7 +129,11 @@ def look_up_rows(first, last, host, starts, from_here, longest, each, narrow, si
 def fetch_unpack(dst, src, rows, block):
     row_bytes, size, chunks = csr(block, ROW_BYTES), csr(block, CHUNK_BYTES), csr(block, TABLE_ROWS)
     dst_size = extent(rows, row_bytes, row_bytes)
-    if rows == 0 or dst_size < 0 or not 1 <= size <= MOST_BYTES or not 1 <= chunks <= MOST_CHUNKS or not can_finish(block):
+    if rows == 0 and can_finish(block):
+        finish(block, 0, 0, 0, 0, 0)
+        result(block, src)
+        return DONE
+    if dst_size <= 0 or not 1 <= size <= MOST_BYTES or not 1 <= chunks <= MOST_CHUNKS or not can_finish(block):
         return PUNT
     each = (row_bytes + size - 1) // size
     table, table_slot = readable(block, FETCH, csr(block, CHUNK_TABLE), chunks * size, 1)
