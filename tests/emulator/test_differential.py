@@ -445,6 +445,12 @@ class Cases(BankCases):
         if operand.name == "assigned":
             data = self.random.integers(0, dims["lut.centres"], numbers[0] * numbers[1]).astype("u1")
             return data.nbytes, 1, data
+        if operand.name in ("ranks", "bounds"):
+            data = (self.random.integers(0, dims["range_bounds"] - 1, numbers[0], np.uint32) if operand.name == "ranks" else
+                    np.cumsum(self.random.integers(0, self.one_of((2, 40, 1 << 20)), numbers[0]), dtype=np.uint32))
+            if operand.name == "bounds" and self.chance(0.3):
+                self.random.shuffle(data)
+            return 4 * len(data), 4, data
         fmt = FORMATS[form]
         align = max(1, int(float(fmt.bits)) // 8) if form in ("f32", "f16", "bf16", "i32", "u32") else 1
         if operand.name == "index" and unit == "fetch":
