@@ -151,7 +151,6 @@ settled:
     la      s1, scores
     li      s9, 2
     attn.mac.f32 s1, s2, s9
-    sync.fence
     print   "scores of centroids:"
     mv      a0, s1
     mv      a1, s9
