@@ -14,7 +14,7 @@ from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from emulator.load_kernels import registered
 from isa.instruction import TABLE
 from isa.numbers import FORMATS, ValueKind
-from isa.units.lut import FORMAT_NUMBERS
+from isa.units.lut.products import FORMAT_NUMBERS
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,6 +1,6 @@
-"""The units, one file each. Importing this package fills the instruction table.
+"""The units, a file or a folder each. Importing this package fills the instruction table.
 
-A unit file defines `UNIT` and its rows. To add a unit, write the file and name it here. The order is that of the manual; the
+A unit defines `UNIT` and its rows. To add a unit, write the file and name it here. The order is that of the manual; the
 core's units come first, `sync` last.
 """
 

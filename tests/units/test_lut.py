@@ -13,7 +13,9 @@ from isa.effects import counters
 from isa.instruction import TABLE, decode, rows
 from isa.numbers import FORMATS
 from isa.traps import Cause
-from isa.units import UNITS, lut
+from isa.units import UNITS
+from isa.units.lut import products
+from isa.units.lut.counting import bit_planes
 
 FORMAT_NAMES = ("b1", "t2", "t5", "i2", "i3", "i4", "i8", "c2", "c3", "c4")
 RANGE = {"b1": (-1, 1), "t2": (-1, 0, 1), "t5": (-1, 0, 1), "i2": range(-2, 2), "i3": range(-4, 4), "i4": range(-8, 8),
@@ -204,7 +206,7 @@ def test_gemv(name, height, length, group, grouped, mode, seed, cores):
 def test_a_large_matrix_goes_in_pieces_without_a_trace(name, mnemonic, monkeypatch):
     results = []
     for chunk in (1 << 22, 900):
-        monkeypatch.setattr(lut, "_CHUNK", chunk)
+        monkeypatch.setattr(products, "CHUNK", chunk)
         bench, rng = Bench(with_cores(7)), np.random.default_rng(1)
         length = 600
         matrix = random_matrix(name, *((90, length) if mnemonic != "macT" else (length, 90)), 2, 0.8)
@@ -773,7 +775,7 @@ def test_canonical_nan():
 
 
 def test_formats_and_their_numbers_in_the_encoding():
-    assert tuple(lut.FORMAT_NUMBERS) == FORMAT_NAMES and tuple(lut.FORMAT_NUMBERS.values()) == tuple(range(10))
+    assert tuple(products.FORMAT_NUMBERS) == FORMAT_NAMES and tuple(products.FORMAT_NUMBERS.values()) == tuple(range(10))
     for number, name in enumerate(FORMAT_NAMES):
         assert TABLE[f"lut.mac.{name}"].fixed["funct7"] == number
         assert TABLE[f"lut.macT.{name}"].fixed["funct7"] == 16 + number
@@ -791,7 +793,7 @@ def test_numbers_of_formats_to_come_are_free(number):
 
 def test_a_kind_that_the_unit_does_not_know_is_refused():
     with pytest.raises(ValueError, match="f16 is a floating-point number, which the LUT unit does not multiply"):
-        lut.bit_planes(FORMATS["f16"])
+        bit_planes(FORMATS["f16"])
 
 
 def test_every_counter_of_the_unit_is_one_of_a_row():

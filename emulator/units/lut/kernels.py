@@ -61,7 +61,7 @@ from emulator.units.lut.plain import (
 )
 from emulator.units.lut.products import has_vector_code, has_words, places_for, scale_rows
 from emulator.units.vectors import accumulate, accumulators, group_count, spaced, store_f32
-from isa.units.lut import FORMAT_NUMBERS
+from isa.units.lut.products import FORMAT_NUMBERS
 
 XNOR_WIDTH = 64                 # columns that a step of lut.xnor compares
 XNOR_PASSES = 9                 # of int8 activations: their bit planes, and one for the sum of the weights

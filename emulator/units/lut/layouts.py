@@ -34,7 +34,7 @@ from emulator.simd.bytes64 import (
     vector_type,
 )
 from emulator.units.lut.plain import C3, I3, T5
-from isa.units.lut import FORMAT_NUMBERS
+from isa.units.lut.products import FORMAT_NUMBERS
 
 # What a block adds to the counts: (vectors whose bits are the weights that are not zero, the same for look-ups). A look-up may
 # also be a bit of an int64.

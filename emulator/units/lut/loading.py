@@ -37,7 +37,7 @@ from emulator.units.lut.operands import (
 )
 from emulator.units.lut.plain import C3, C4, PLANES, row_bytes
 from emulator.units.vectors import Build, group_count, load_vectors, spaced, store_f32, vectors_asked
-from isa.units.lut import FORMAT_NUMBERS
+from isa.units.lut.products import FORMAT_NUMBERS
 
 BUILD = Build(LUT, VECTORS, SCALE_GROUP, CODES_STRIDE, SCALE_STRIDE, ACTIVATIONS, SCALES)
 

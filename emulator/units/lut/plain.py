@@ -10,7 +10,8 @@ from numba import njit
 
 from emulator.native.machine_code import load, ones, store
 from isa.numbers import FORMATS
-from isa.units.lut import FORMAT_NUMBERS, bit_planes
+from isa.units.lut.counting import bit_planes
+from isa.units.lut.products import FORMAT_NUMBERS
 
 B1, T2, T5, I2, I3, I4, I8, C2, C3, C4 = FORMAT_NUMBERS.values()        # a new format stops here: it needs code below
 PLANES = tuple(bit_planes(FORMATS[name]) for name in FORMAT_NUMBERS)    # 0 for codebooks
