@@ -32,7 +32,7 @@ def test_every_operation_of_every_family(shape: str, machine: str) -> None:
 
 
 @pytest.mark.parametrize("weights", ["f16", "i4:row", "t2", "c4"])
-@pytest.mark.parametrize("kv", ["f32", "i8"])
+@pytest.mark.parametrize("kv", ["f32", "f16", "i8"])
 @pytest.mark.parametrize("machine", ["slim", "small"])
 def test_every_operation_of_formats_and_caches(weights: str, kv: str, machine: str) -> None:
     compiled, program = built("gqa", weights, machine if machine == "slim" else small_machine(32768), kv=kv, chunk=4)

@@ -85,7 +85,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path, self.names = path / "checkout", {"__name__": "guide"}
         self.path.mkdir()
-        for name in ("benchmarks", "docs", "isa", "programs", "pyproject.toml", "tests"):
+        for name in ("benchmarks", "docs", "isa", "programs", "pyproject.toml", "slimulator", "tests"):
             (self.path / name).symlink_to(ROOT / name)
         commands = path / "bin"
         commands.mkdir()
