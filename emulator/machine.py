@@ -33,6 +33,7 @@ from emulator.native.block import NOTES, NOTES_AT, PC, SPAN_WORDS, STATE_INDEX, 
 from emulator.threads.workers import pool_of
 from isa.counters import COUNTERS, SLOTS
 from isa.csrs import CSRS
+from isa.engine import pages
 from isa.engine.exclusive import exclusive
 from isa.instruction import find
 from isa.preset import Preset
@@ -97,7 +98,9 @@ class Machine(ReferenceMachine):
             self._block[word] = array.ctypes.data
         self._pool = pool_of(threads)
         self._block[block.POOL] = self._pool.address if self._pool else 0
-        self._counted = np.zeros(NOTES_AT + 1 + NOTES, np.int64)      # memory that is not used costs nothing
+        counted = pages.zeros(8 * (NOTES_AT + 1 + NOTES))           # memory that is not used costs nothing, for each machine anew
+        pages.sparse(counted)
+        self._counted = counted.view(np.int64)
         self._block[block.COUNTED_TABLE] = self._counted.ctypes.data
         self._block[block.LUT_CORES] = self.parameter("lut.cores") if self.preset.has_unit("lut") else 1
         if self.preset.has_unit("cim"):

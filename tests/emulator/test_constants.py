@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from asm import assemble
+from compiler.measuring.measure import resident
 from emulator.machine import Machine
 from isa.engine.memory import LEAST_CONSTANT
 from isa.program import Program
@@ -132,3 +133,15 @@ def test_a_view_from_before_the_program_keeps_its_place_from_being_constant() ->
     machine.load(program)
     assert machine.memory.constants == ((program.address("more"), program.address("more") + LEAST_CONSTANT),)
     del view
+
+
+def test_machines_one_after_the_other_take_no_more_memory() -> None:
+    """The C library gives out again what an array has left, and fills it with zeros: no longer memory that costs nothing."""
+    machine = Machine("slim")
+    freed = np.ones(24 << 20, np.uint8)             # from then on the library keeps arrays of this size
+    del freed
+    before = resident()
+    for _ in range(6):
+        machine = Machine("slim")
+    assert resident() - before < 12 << 20           # of twice 16 MB
+    del machine
