@@ -1,14 +1,18 @@
-"""Caches that choose, on this host: what the choice adds to a decode step of the 125m shape at 4,096 positions. One JSON object.
+"""Caches that choose, on this host: what choosing takes of a decode step of the 125m shape behind 4,096 positions. One JSON object.
 
-Of each method: milliseconds a token of the operations that choose, mean of 64 tokens, in which every head clusters one block; the
-same of a whole step with full attention; and their share of it. Random weights in t2, fp16 caches, one thread. The time of an
-operation is that from the mark before it to its own; a stop itself takes time too: that of the fastest stop is subtracted.
+Of each method, mean of 64 tokens, in which every head clusters one block: milliseconds of the operations that choose, of which a
+layer has a run of three; of a whole step; and the first as a share of the step, and of a step with full attention. Random weights
+in t2, caches as --kv says, one thread. The time of a run is that between the marks on its two sides. A stop itself takes time too,
+and is subtracted: a token begins with stops at three instructions side by side, and the time to the third is that of a stop. A stop
+behind much work takes longer, for the host's caches hold other things by then: so a run, too, begins with one more stop. Steps are
+timed without stops inside.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 
 from compiler.measuring.measure import operation_kinds, prompt_of
@@ -18,56 +22,67 @@ from emulator.machine import Machine
 from isa.program import Program
 from isa.services import Host
 
-CHOOSE = {"starc:1024": ("cluster", "scores.centroids", "choose.rows"),
-          "think:0.4": ("sum.squares", "choose.channels", "append.kept")}
+CHOOSE = {"starc:1024": ("cluster", "choose.rows"), "think:0.4": ("sum.squares", "append.kept")}        # first and last of a run
 TOKENS = 64
 
 
-def taken(program: Program, depth: int, kinds: tuple[str, ...]) -> float:
-    """Seconds a token of operations of these kinds behind `depth` positions; of whole steps if there are none."""
+def marks(program: Program, ends: tuple[str, str]) -> tuple[set[int], set[int]]:
+    """Addresses where runs of these operations begin, and where they end."""
     places = {symbol.name: symbol.value for symbol in program.symbols}
-    ends = {name for name, (_, text) in operation_kinds(program).items()
-            if text.split(" = ")[1].split()[0].removesuffix(".f16") in kinds}
-    before = {name: f"{name.rpartition('.')[0]}.{int(name.rpartition('.')[2]) - 1}" for name in ends}
+    kinds = {name: text.split(" = ")[1].split()[0] for name, (_, text) in operation_kinds(program).items()}
+    first, last = ([name for name, kind in kinds.items() if kind.removesuffix(".f16").removesuffix(".i8") == end] for end in ends)
+    before = [f"{name.rpartition('.')[0]}.{int(name.rpartition('.')[2]) - 1}" for name in first]
+    return {places[name] for name in before}, {places[name] for name in last}
+
+
+def taken(program: Program, depth: int, ends: tuple[str, str] | None) -> tuple[float, float]:
+    """(seconds of a step, seconds of the operations that choose) behind `depth` positions, means of TOKENS tokens."""
+    token = {symbol.name: symbol.value for symbol in program.symbols}["token"]
     machine = Machine(program.machine, Host(prompt_of(program, depth)))
     machine.load(program)
-    machine.breakpoints = {places["token"]}
+    machine.breakpoints = {token}
     machine.run().unless_interrupted()                  # the prompt, and a token more
-    machine.breakpoints |= {places[name] for pair in before.items() for name in pair}
-    closing, spent, stops, tokens = {places[name] for name in ends}, 0.0, list[float](), 0
     start = time.perf_counter()
+    for _ in range(TOKENS):
+        machine.run().unless_interrupted()
+    step = (time.perf_counter() - start) / TOKENS
+    if ends is None:
+        return step, 0.0
+    opening, closing = marks(program, ends)
+    machine.breakpoints |= opening | {place + 4 for place in opening} | closing | {token + 4, token + 8}   # of core instructions
+    spent, stops, tokens = list[float](), list[float](), 0
     while tokens < TOKENS:
         began = time.perf_counter()
         machine.run().unless_interrupted()
         passed = time.perf_counter() - began
-        stops.append(passed)
-        spent += passed * (machine.pc in closing)
-        tokens += machine.pc == places["token"]
-    if not kinds:
-        return (time.perf_counter() - start) / TOKENS
-    return (spent - min(stops) * TOKENS * len(ends) * layers_of(program, ends)) / TOKENS
-
-
-def layers_of(program: Program, ends: set[str]) -> float:
-    """Layers that stop at each of these marks."""
-    layers = program.meta["model"]["layers"]
-    return layers - 2 if any(name.startswith("op.layer2.") for name in ends) else layers
+        if machine.pc in closing:
+            spent.append(passed)
+        elif machine.pc == token + 8:
+            stops.append(passed)
+        tokens += machine.pc == token
+    return step, (sum(spent) - len(spent) * statistics.median(stops)) / TOKENS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", default="125m")
     parser.add_argument("--depth", type=int, default=4096)
+    parser.add_argument("--layers", type=int, help="layers to execute; without it: all")
+    parser.add_argument("--kv", default="f16", choices=("f16", "i8"))
     arguments = parser.parse_args()
 
-    def program(select: str | None) -> Program:
-        settings = Settings(weights="t2", context=arguments.depth + 2 * TOKENS, kv="f16", kv_select=select)
-        return Program.load(compile_random(arguments.shape, settings).path)
+    def measured(select: str | None) -> tuple[float, float]:
+        settings = Settings(weights="t2", context=arguments.depth + 3 * TOKENS, kv=arguments.kv, kv_select=select)
+        program = Program.load(compile_random(arguments.shape, settings, layers=arguments.layers).path)
+        return taken(program, arguments.depth, CHOOSE[select] if select else None)
 
-    whole = taken(program(None), arguments.depth, ())
-    print(json.dumps({"full_step_ms": 1e3 * whole, **{method: {
-        "chooses_ms": 1e3 * (spent := taken(program(method), arguments.depth, kinds)), "share_of_full_step": spent / whole}
-        for method, kinds in CHOOSE.items()}}))
+    full, _ = measured(None)
+    rows = {}
+    for method in CHOOSE:
+        step, spent = measured(method)
+        rows[method] = {"step_ms": 1e3 * step, "chooses_ms": 1e3 * spent, "share_of_step": spent / step,
+                        "share_of_full_step": spent / full}
+    print(json.dumps({"full_step_ms": 1e3 * full, **rows}))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ LEVELS, BUDGET = csr_number("thr.levels"), csr_number("thr.budget")
 COMPARES, PASSES, SELECTED = (slot(f"thr.{name}") for name in ("compares", "passes", "selected"))
 LOWEST = np.float32(-np.inf)
 HEAP = 256                  # a heap of more elements is slower than digits
+SOME = 32                   # more, and more than half of all, are faster by digits
 DIGIT = 11                  # bits of a digit; three of them cover 32 bits
+FEW = 2048                  # fewer are sorted by four digits of 8 bits
 
 
 # ------------------------------------------------------------------------------------------------ compare, list
@@ -199,8 +201,8 @@ def rank(x, i, largest):
 
 
 @njit
-def by_digits(x, index, k, n, largest):
-    """Write the list: find the rank of the last of the best, digit by digit; collect all that are as good; sort by digits."""
+def last_of_best(x, k, n, largest):
+    """(the rank of the last of the k best, how many of that rank are among them), digit by digit."""
     known, last, left = np.uint32(0), np.uint32(0), k       # bits of `last` that are known; how many of the best share them
     for shift in (2 * DIGIT, DIGIT, 0):
         members = np.zeros(1 << DIGIT, np.int64)
@@ -214,22 +216,39 @@ def by_digits(x, index, k, n, largest):
             digit += 1
         known |= np.uint32((1 << DIGIT) - 1 << shift & 0xFFFF_FFFF)
         last |= np.uint32(digit << shift)
+    return last, left
+
+
+@njit
+def by_digits(x, index, k, n, largest):
+    """Write the list: collect all that are as good as the last of the best; sort by digits."""
     chosen, other = np.empty(k, np.uint64), np.empty(k, np.uint64)      # rank in the upper half, index in the lower
-    place = 0
-    for i in range(n):
-        r = rank(x, i, largest)
-        if r < last or (r == last and left > 0):
-            left -= 1 if r == last else 0
-            chosen[place] = np.uint64(r) << np.uint64(32) | np.uint64(i)
-            place += 1
-    for shift in (32, 32 + DIGIT, 32 + 2 * DIGIT):          # each keeps the order of equal digits: at first, by index
-        starts = np.zeros((1 << DIGIT) + 1, np.int64)
+    if k == n:
+        for i in range(n):
+            chosen[i] = np.uint64(rank(x, i, largest)) << np.uint64(32) | np.uint64(i)
+    else:
+        last, left = last_of_best(x, k, n, largest)
+        place = 0
+        for i in range(n):
+            r = rank(x, i, largest)
+            if r < last or (r == last and left > 0):
+                left -= 1 if r == last else 0
+                chosen[place] = np.uint64(r) << np.uint64(32) | np.uint64(i)
+                place += 1
+    digit_bits = 8 if k < FEW else DIGIT                    # counters that have to be cleared are as many as elements, or fewer
+    most = np.uint64((1 << digit_bits) - 1)
+    starts = np.empty(1 << digit_bits, np.int64)
+    for shift in range(32, 64, digit_bits):                 # each keeps the order of equal digits: at first, by index
+        starts[:] = 0
         for entry in chosen:
-            starts[(entry >> np.uint64(shift) & np.uint64((1 << DIGIT) - 1)) + np.uint64(1)] += 1
-        for digit in range(1 << DIGIT):
-            starts[digit + 1] += starts[digit]
+            starts[entry >> np.uint64(shift) & most] += 1
+        place = 0
+        for digit in range(len(starts)):
+            here = starts[digit]
+            starts[digit] = place
+            place += here
         for entry in chosen:
-            digit = entry >> np.uint64(shift) & np.uint64((1 << DIGIT) - 1)
+            digit = entry >> np.uint64(shift) & most
             other[starts[digit]] = entry
             starts[digit] += 1
         chosen, other = other, chosen
@@ -242,7 +261,7 @@ def write_best(index, x, k, n, largest, block):
     """The k best of n elements, best first, equal ones by index."""
     if k > n:
         return PUNT
-    if k > HEAP or not by_heap(x, index, k, n, largest):
+    if k > HEAP or 2 * k > max(n, 2 * SOME) or not by_heap(x, index, k, n, largest):
         by_digits(x, index, k, n, largest)
     count(block, COMPARES, n)
     count(block, SELECTED, k)

@@ -21,6 +21,7 @@ from emulator.units.attn.operands import (
     PROBABILITIES,
     VALUE_STRIDE,
     ask_for_bytes,
+    ask_for_listed,
     cache_rows,
     count_rows,
     head_layout,
@@ -58,6 +59,10 @@ def some_context(first: int, last: int, form: int, size: int, source: int, strid
             index, p, to = rows + head * list_stride, probabilities + head * score_stride, target + 4 * head * head_dim
             at, scale = source + kv * head_dim * size, source + scales + 4 * kv
             ahead = AHEAD * stride if rows == 0 and (head == first or shared == group) else 0
+            if rows != 0:
+                ask_for_listed(at, stride, index, i, n, head_dim * size)
+                if form == I8:
+                    ask_for_listed(scale, stride, index, i, n, 4)
             for j in range(0, spans, 64):
                 add_64(form, size, at + size * j, scale, stride, index, i, end, p, to + 4 * j, ahead)
             for j in range(spans, head_dim, 16):

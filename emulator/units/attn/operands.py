@@ -128,6 +128,13 @@ def ask_for_bytes(p: int, size: int) -> None:
 
 
 @inline
+def ask_for_listed(source: int, stride: int, rows: int, i: int, last: int, size: int) -> None:
+    """Have `size` bytes of the AHEAD rows behind position i of a list come from memory. What a list says no host foresees."""
+    for ahead in range(i + AHEAD, min(i + 2 * AHEAD, last)):
+        ask_for_bytes(row_at(source, stride, rows, ahead), size)
+
+
+@inline
 def heads_of_cache(block):
     """How many heads of the cache the heads set attend to."""
     group, _, _, first, heads = head_layout(block)

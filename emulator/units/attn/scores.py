@@ -32,6 +32,7 @@ from emulator.units.attn.operands import (
     SCALES,
     SCORES,
     ask_for_bytes,
+    ask_for_listed,
     cache_rows,
     count_rows,
     head_layout,
@@ -65,6 +66,10 @@ def some_scores(first: int, last: int, form: int, size: int, source: int, stride
         for head in range(head_0, end):
             index, at, to = rows + head * list_stride, kv * head_dim * size, target + head * score_stride + 4 * i
             ahead = AHEAD * stride if rows == 0 and (head == head_0 or shared == group) else 0
+            if rows != 0:
+                ask_for_listed(source + at, stride, index, i, last, head_dim * size)
+                if form == I8:
+                    ask_for_listed(source + scales + 4 * kv, stride, index, i, last, 4)
             four, others = rows_of_four(source + at, stride, index, i, last), rows_of_four(source + at, stride, index, i + 4, last)
             if form == I8:
                 codes = query + head * head_dim
