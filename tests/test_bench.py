@@ -262,6 +262,15 @@ def test_parts_too(by: str, layers: int, config: Callable[..., Path]) -> None:
     assert part.cost.time and sum(each.cycles for each in part.breakdown.parts.values()) == part.cost.time.cycles
 
 
+@pytest.mark.parametrize(("layers", "first"), [(3, 2), (4, 1), (4, 3)])
+def test_layers_that_are_left_out_are_of_the_last_kind(layers: int, first: int, config: Callable[..., Path]) -> None:
+    """Those below --kv-select-from have other code. In so few positions nothing is clustered, so that values decide nothing."""
+    settings = Settings(weights="f16", context=80, kv_select="starc:64", kv_select_from=first)
+    whole, part = in_both_ways(settings, config(num_hidden_layers=7, max_position_embeddings=128), layers)
+    assert part.counters == whole.counters and part.cost.as_json() == whole.cost.as_json()
+    assert all(part.phase(phase) == whole.phase(phase) for phase in ("prefill", "decode"))
+
+
 def test_a_large_model_runs_three_layers(command: Command, config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     file = config()
     whole = written(command, "--config", file, "--tokens", 4)

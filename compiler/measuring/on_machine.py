@@ -6,8 +6,9 @@ A program may have fewer layers than its model, all of them alike. Then it runs 
 same tokens each time: the second time they are given to it. Counters, cycles and shares of a run grow with the layers along a
 straight line, so each layer that is left out takes what those between the second and the last one take on average. To stay with
 whole numbers, these are added as often as they fit; what then remains is the difference of a third run, with some layers more than
-two. For layers of the same shape that is exact, but for what depends on values (zeros in weights, neurons that are left alone) and
-for the rule of banks, whose refreshes do not fall in step with layers.
+two. For layers of the same shape that is exact, but for what depends on values (zeros in weights, neurons that are left alone,
+rounds of a clustering) and for the rule of banks, whose refreshes do not fall in step with layers. Where layers have code of
+several kinds, such as those below --kv-select-from, those that are left out are of the last kind.
 """
 
 from __future__ import annotations
@@ -105,10 +106,11 @@ def take(program: Program, make: Maker, stretch: Stretch) -> Taken:
     taken, left_out = _run(program, make, stretch, present), (stretch.layers or present) - present
     if not left_out:
         return taken
-    two = _run(program, make, stretch, _BASE, taken.tokens)
-    times, rest = divmod(left_out, present - _BASE)
+    base = max(_BASE, _last_kind(program))
+    two = _run(program, make, stretch, base, taken.tokens)
+    times, rest = divmod(left_out, present - base)
     whole = _plus(taken, times, taken, two)
-    return _plus(whole, 1, _run(program, make, stretch, _BASE + rest, taken.tokens), two) if rest else whole
+    return _plus(whole, 1, _run(program, make, stretch, base + rest, taken.tokens), two) if rest else whole
 
 
 def _run(program: Program, make: Maker, stretch: Stretch, layers: int, tokens: Sequence[int] = ()) -> Taken:
@@ -134,7 +136,7 @@ def _run(program: Program, make: Maker, stretch: Stretch, layers: int, tokens: S
 
 
 def _shorten(machine: ReferenceMachine, program: Program, all_layers: int, layers: int) -> None:
-    """Where the first layer begins, let the register that counts them say fewer."""
+    """Where the first layer begins, let the register that counts them say fewer; or end the tables of layers earlier."""
     starts = {symbol.value for name in ("layer", "chunk_layer") if (symbol := program.symbol(name))}
     register = NUMBER[LAYERS_LEFT]
 
@@ -142,7 +144,20 @@ def _shorten(machine: ReferenceMachine, program: Program, all_layers: int, layer
         if machine.x[register] == all_layers:
             machine.x[register] = layers
 
+    for prefix in ("", "chunk_"):
+        if symbol := program.symbol(f"{prefix}layers"):
+            machine.peek(symbol.value + 8 * layers, 8).view("<u8")[0] = program.address(f"{prefix}layers_done")
     machine.hook(fewer, lambda pc, _row: pc in starts)
+
+
+def _last_kind(program: Program) -> int:
+    """The layer from which on all have the same code; 0: all."""
+    symbol, count = program.symbol("layers"), program.meta["model"]["layers"]
+    section = program.section(symbol.section or "") if symbol else None
+    if symbol is None or section is None:
+        return 0
+    codes = np.frombuffer(section.bytes(), "<u8", count, symbol.value - section.address)
+    return int(np.flatnonzero(codes != codes[-1]).max(initial=-1)) + 1
 
 
 def choose(machine: ReferenceMachine, program: Program, tokens: Sequence[int]) -> None:
