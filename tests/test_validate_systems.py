@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from isa.preset import load_preset
-from slimulator.validate import checks, energy, layers, page, slim_llama, systems
+from slimulator.validate import checks, energy, layers, page, slim_llama, starc, systems
 from slimulator.validate.checks import Check
 from slimulator.validate.points import MACHINES
 
@@ -183,3 +184,12 @@ def test_starc_opens_fewer_rows_than_the_best_tokens_one_by_one(document: dict[s
     assert joules == sorted(joules, reverse=True) and times[1] < times[2] < times[0]  # clusters lie in few groups, says the page
     assert rows["latency below full attention"] == pytest.approx(100 * (1 - times[2] / times[0]))
     assert rows["energy below token-wise selection"] == pytest.approx(100 * (1 - joules[2] / joules[1]))
+    whole = {what: rows[f"attention of a step, {what}, whole rows"] for what in ("token-wise", "clusters")}
+    assert times[1] < whole["token-wise"] < times[0] and whole["clusters"] < times[2]  # no group waits, and none saves a row's rest
+    assert rows["rows of a bank that a head opens, clusters, whole rows"] <= clusters + 2 * 4 * 16      # in whole groups of rows
+    assert rows["latency below full attention, whole rows"] == pytest.approx(100 * (1 - whole["clusters"] / times[0]))
+
+
+def test_whole_rows_are_those_that_a_list_touches() -> None:
+    assert starc.in_whole_rows(np.array([[0, 15, 16, 17], [40, 41, 3, 2]])) == 32
+    assert starc.in_whole_rows(np.array([[0, 16, 32, 48], [0, 1, 2, 3]])) == 48         # 2.5 rows on average
