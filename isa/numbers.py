@@ -73,7 +73,10 @@ class NumberFormat(ABC):
         return f"{self.held[0]}..{self.held[-1]}{', odd' if self.kind is ValueKind.BIPOLAR else ''}"
 
     def _legal(self, values: Array) -> npt.NDArray[np.bool_]:
-        return np.isin(values, self.held)
+        held = self.held
+        if values.dtype == np.int8 and len(held) == held[-1] - held[0] + 1:         # no gaps: much faster
+            return (values >= np.int8(held[0])) & (values <= np.int8(held[-1]))
+        return np.isin(values, held)
 
     @property
     def fields(self) -> tuple[int, ...]:
@@ -170,9 +173,12 @@ class Codes(NumberFormat):
 
     def _encode(self, values: Array) -> Bytes:
         legal = self.table[:self.writable]
-        by_value = np.zeros(max(legal) - min(legal) + 1, np.uint8)
-        by_value[np.array(legal) - min(legal)] = range(len(legal))
-        codes = by_value[values.astype(np.int16) - min(legal)]
+        if self.kind is ValueKind.INTEGER:                                          # two's complement
+            codes = values.astype(np.int8).view(np.uint8) & np.uint8(len(legal) - 1)
+        else:
+            by_value = np.zeros(max(legal) - min(legal) + 1, np.uint8)
+            by_value[np.array(legal) - min(legal)] = range(len(legal))
+            codes = by_value[values.astype(np.int16) - min(legal)]
         lows = np.cumsum((0, *self.fields[:-1]))
         return np.concatenate([_join(codes >> np.uint8(low) & np.uint8((1 << width) - 1), width)
                                for low, width in zip(lows, self.fields, strict=True)], axis=1)

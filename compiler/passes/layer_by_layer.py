@@ -22,6 +22,7 @@ from compiler.graph.ops import Op
 from compiler.model.model import Model
 from compiler.model.tensors import F32
 
+_QUERIES = 256          # of a head that look at their keys together
 _ATTENTION = ("scores", "softmax", "context")
 
 
@@ -29,16 +30,17 @@ def _attention(q: F32, keys: F32, values: F32, kv_heads: int, window: int) -> F3
     """Attention of all tokens of a text, head by head: q (tokens, heads * head_dim), the others (tokens, kv_heads * head_dim)."""
     tokens, head_dim = len(q), keys.shape[1] // kv_heads
     heads = q.shape[1] // head_dim
-    at = np.arange(tokens)
-    seen = at[:, None] >= at
-    if window:
-        seen &= at[:, None] - at < window
     result = np.empty_like(q)
     for head in range(heads):
         own, other = (slice(number * head_dim, (number + 1) * head_dim) for number in (head, head * kv_heads // heads))
-        scores = np.where(seen, q[:, own] @ keys[:, other].T, np.float32(-np.inf))
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        result[:, own] = powers @ values[:, other] / powers.sum(axis=1, keepdims=True)
+        for first in range(0, tokens, _QUERIES):
+            last, oldest = min(first + _QUERIES, tokens), max(first - window + 1, 0) if window else 0
+            at, to = np.arange(first, last)[:, None], np.arange(oldest, last)
+            seen = (at >= to) & (at - to < window) if window else at >= to
+            scores = np.where(seen, q[first:last, own] @ keys[oldest:last, other].T, np.float32(-np.inf))
+            scores -= scores.max(axis=1, keepdims=True)
+            powers = np.exp(scores, out=scores)
+            result[first:last, own] = powers @ values[oldest:last, other] / powers.sum(axis=1, keepdims=True)
     return result
 
 

@@ -9,7 +9,8 @@
 
 A share (0.5) goes from each row. N:M keeps N of each M neighbours in a row. Of equal weights the first ones go. All matrices of the
 layers are pruned; embedding and head stay. Layers are pruned one after the other: the inputs of a layer come from pruned layers.
-`+lowrank:R` behind it repairs each matrix with two thin ones (lowrank.py).
+`@between` behind it leaves the first and the last layer dense, as flow does. `+lowrank:R` behind it repairs each matrix with two
+thin ones (lowrank.py).
 
 Sources: M. Sun et al., "A Simple and Effective Pruning Approach for Large Language Models" (Wanda), arXiv 2306.11695, section 3;
 FLOW, arXiv 2504.14365.
@@ -58,11 +59,13 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Method:
-    """How to prune. Of `flow` the share of the pattern is the mean that is wanted. `rank` of the repair; 0: none."""
+    """How to prune. Of `flow` the share of the pattern is the mean that is wanted. `rank` of the repair; 0: none. `between`: the
+    first and the last layer stay dense."""
 
     name: str
     pattern: Pattern
     rank: int = 0
+    between: bool = False
 
     @property
     def reads_text(self) -> bool:
@@ -70,13 +73,20 @@ class Method:
         return self.name != "magnitude"
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.pattern}" + (f"+lowrank:{self.rank}" if self.rank else "")
+        return f"{self.name}:{self.pattern}" + "@between" * self.between + (f"+lowrank:{self.rank}" if self.rank else "")
 
 
 def parse_prune(text: str) -> Method:
-    """`magnitude:0.5`, `wanda:2:4`, `flow:0.6`, `wanda:2:4+lowrank:8`. Raises ModelError."""
+    """`magnitude:0.5`, `wanda:2:4`, `flow:0.6`, `wanda:2:4@between`, `wanda:2:4+lowrank:8`. Raises ModelError."""
     how, plus, repair = text.partition("+")
+    how, at, where = how.partition("@")
     method = _parse_method(how)
+    if at:
+        if where != "between" or method.name == "flow" or plus:
+            hint = ("flow leaves the first and the last layer dense anyway" if method.name == "flow" else
+                    "a repair is for all layers" if plus else "it leaves the first and the last layer dense")
+            raise ModelError("", "--prune", got=repr(text), hint=hint, expected="@between behind magnitude or wanda, and no repair")
+        return replace(method, between=True)
     if not plus:
         return method
     kind, _, rank = repair.partition(":")
@@ -198,6 +208,11 @@ def prune(model: Model, method: Method, tokens: Sequence[int] = (), progress: Pr
             progress(done, passes * layers)
 
     patterns, said = [method.pattern] * layers, list[str]()
+    if method.between or method.name == "flow":
+        if layers < 3:
+            raise ModelError(model.path, "--prune", got=f"{method} for {layers} layers", hint="--prune wanda:2:4",
+                             expected="3 or more: the first and the last stay dense")
+        patterns[0] = patterns[-1] = Pattern(keep=DENSE[0], group=DENSE[1])
     if method.name == "flow":
         patterns, said = _by_outliers(model, method.pattern.share, tokens, tell)
     pruned, run = model, LayerByLayer(model, tokens) if method.reads_text else None
@@ -250,9 +265,6 @@ def _by_outliers(model: Model, target: float, tokens: Sequence[int],
                  tell: Callable[[int], None]) -> tuple[list[Pattern], list[str]]:
     """FLOW's pattern of each layer of the dense model, and what to say about it. The first and the last layer stay dense."""
     run, layers, found = LayerByLayer(model, tokens), model.config.layers, []
-    if layers < 3:
-        raise ModelError(model.path, "--prune", got=f"flow for {layers} layers", hint="--prune wanda:2:4",
-                         expected="3 or more: the first and the last stay dense")
     for layer in range(layers):
         squares = run.inputs(layer)
         found.append(outliers([(model.tensor(f"layers.{layer}.{role}"), np.sqrt(squares[role]))

@@ -41,9 +41,13 @@ _FEW = 0.08                 # density below which columns are listed: a column t
 
 @dataclass(frozen=True, kw_only=True)
 class SparseTensor(DerivedTensor):
-    """A matrix that is stored without its zeros: `layout`. Its values are those of its source."""
+    """A matrix that is stored without its zeros: `layout`. Its values are those of its source.
+
+    asked   the layout was asked for, and nobody has looked whether the zeros lie as it needs them
+    """
 
     layout: SparseLayout
+    asked: bool = False
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -68,7 +72,8 @@ class SparseTensor(DerivedTensor):
 
     @property
     def value_bytes(self) -> int:
-        return self._bytes[0]
+        row = 0 if self.asked else self.layout.row_values(self.matrix[1], self.format.packing)
+        return self.matrix[0] * row or self._bytes[0]
 
     @property
     def meta_bytes(self) -> int:
@@ -154,14 +159,17 @@ class Zeros:
 
     def see(self, present: npt.NDArray[np.bool_]) -> None:
         """Count rows, (rows, cols): what is not zero."""
-        rows, cols = present.shape
+        cols = present.shape[1]
         self.elements += present.size
         self.kept += int(np.count_nonzero(present))
-        for size in _GROUPS:
-            whole = np.pad(present, ((0, 0), (0, -cols % size))).reshape(rows, -1, size)
-            self.fullest[size] = max(self.fullest[size], int(np.count_nonzero(whole, axis=2).max(initial=0)))
+        counts = np.pad(present, ((0, 0), (0, -cols % _GROUPS[-1]))).view(np.uint8)      # by group, first by column
+        size = 1
+        for wanted in _GROUPS:
+            while size < wanted:
+                counts, size = counts[:, ::2] + counts[:, 1::2], 2 * size
+            self.fullest[size] = max(self.fullest[size], int(counts.max(initial=0)))
             if size == _BLOCK:
-                self.blocks += int(np.count_nonzero(whole.any(axis=2)))
+                self.blocks += int(np.count_nonzero(counts))
 
     def bits(self, width: int, able: Able) -> dict[SparseLayout, float]:
         """Bits that an element takes, values of `width` bits, in each layout that is allowed. Of N of M those with the least N."""
@@ -221,13 +229,14 @@ def with_layouts(tensors: dict[str, Tensor], wanted: Wanted) -> dict[str, Tensor
     """The tensors, those of layers in the layouts that are wanted or chosen."""
     found = dict(tensors)
     for role, tensor in tensors.items():
-        if role.startswith("layers.") and len(tensor.shape) == 2 and (layout := layout_of(tensor, wanted(role, tensor))):
+        if role.startswith("layers.") and len(tensor.shape) == 2 and (layout := layout_of(tensor, asked := wanted(role, tensor))):
             if isinstance(tensor, StageTensor) and isinstance(layout, Diagonals):
                 found[role] = StoredDiagonals(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
             elif isinstance(tensor, StageTensor) and tensor.layout == layout:
                 found[role] = StoredBlocks(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
             else:
-                found[role] = SparseTensor(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout)
+                found[role] = SparseTensor(tensor.name, tensor.shape, tensor.format, tensor.group, source=tensor, layout=layout,
+                                           asked=isinstance(asked, SparseLayout))
     return found
 
 

@@ -110,10 +110,10 @@ class SparseLayout(ABC):
     def slots(self, meta: Bytes, rows: int, cols: int, offsets: Array | None = None) -> Slots:
         """Where the stored values belong. meta (meta_bytes,), offsets (runs + 1,). Raises Malformed."""
 
-    @abstractmethod
     def _kept(self, present: Mask) -> tuple[Slots, Bytes, Array | None]:
         """What a matrix is stored as, whose elements that are not zero are `present` (rows, cols): slots, metadata, offsets.
-        Raises ValueError where the layout cannot hold it."""
+        Raises ValueError where the layout cannot hold it. A layout has this or a `pack` of its own."""
+        raise NotImplementedError
 
     def bytes_together(self, packed: Packed) -> Ints:
         """Bytes of the values of each row, or of the rows that belong together, (ceil(rows / together),). Raises Malformed."""

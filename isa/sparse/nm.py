@@ -15,9 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from isa.numbers import NumberFormat
-from isa.sparse.layout import Array, Bytes, Malformed, Mask, Slots, SparseLayout, run_bytes
+from isa.numbers import FORMATS, NumberFormat
+from isa.sparse.layout import Array, Bytes, Malformed, Packed, Slots, SparseLayout, held, run_bytes
 
 LARGEST = 16        # M
 
@@ -78,18 +79,39 @@ class NOfM(SparseLayout):
         columns = groups + self.m * np.arange(self.groups(cols))[:, None]
         return Slots(np.full(rows, count, np.int64), np.repeat(np.arange(rows, dtype=np.int64), count), columns.reshape(-1))
 
-    def _kept(self, present: Mask) -> tuple[Slots, Bytes, Array | None]:
-        rows, cols = present.shape
-        groups = np.pad(present, ((0, 0), (0, -cols % self.m))).reshape(rows, self.groups(cols), self.m)
-        crowded = np.argwhere(groups.sum(axis=2) > self.n)
-        if len(crowded):
-            row, group = crowded[0]
-            raise ValueError(f"{self.name}: {groups[row, group].sum()} values that are not zero in row {row}, columns "
+    def pack(self, matrix: npt.ArrayLike, form: str) -> Packed:
+        """See SparseLayout.pack. All groups at once, one of their M columns after the other."""
+        dense = held(matrix, form)
+        rows, cols = dense.shape
+        whole = np.pad(dense, ((0, 0), (0, -cols % self.m))) if cols % self.m else dense
+        columns = np.ascontiguousarray(whole.reshape(-1, self.m).T)                     # (M, groups of all rows)
+        present = columns != 0
+        count = np.count_nonzero(present, axis=0)
+        if len(crowded := np.flatnonzero(count > self.n)):
+            row, group = divmod(int(crowded[0]), self.groups(cols))
+            raise ValueError(f"{self.name}: {count[crowded[0]]} values that are not zero in row {row}, columns "
                              f"{group * self.m}..{min((group + 1) * self.m, cols) - 1}; expected at most {self.n}")
-        free = self.n - groups.sum(axis=2, keepdims=True)
-        kept = groups | (~groups & (np.cumsum(~groups, axis=2) <= free))
-        in_rows, in_groups, places = np.nonzero(kept)
-        bits = (places[:, None] >> np.arange(self.index_bits) & 1).astype(np.uint8)
-        meta = np.packbits(bits.reshape(rows, self.groups(cols) * self.n * self.index_bits), axis=1, bitorder="little")
-        runs = np.full(rows, self.groups(cols) * self.n, np.int64)
-        return Slots(runs, in_rows, in_groups * self.m + places), meta.reshape(-1), None
+        free, used = (self.n - count).astype(np.int8), np.zeros(len(count), np.int8)    # zeros to be stored, places that are taken
+        values, places = np.zeros((self.n, len(count)), dense.dtype), np.zeros((self.n, len(count)), np.uint8)
+        for place in range(self.m):
+            zeros = ~present[place] & (free > 0)
+            kept = present[place] | zeros
+            free -= zeros
+            for slot in range(min(place + 1, self.n)):
+                here = kept & (used == slot)
+                places[slot] |= here * np.uint8(place)
+                np.copyto(values[slot], columns[place], where=here)
+            used += kept
+        shape = (rows, self.groups(cols) * self.n)
+        return Packed(form, rows, cols, FORMATS[form].pack(values.T.reshape(shape)).reshape(-1),
+                      self._meta(places.T.reshape(shape)).reshape(-1))
+
+    def _meta(self, places: Array) -> Array:
+        """Bytes of rows of places: uint8 (rows, n) to (rows, bytes). Eight places are as many bytes as a place has bits."""
+        rows, n = places.shape
+        eights = np.pad(places, ((0, 0), (0, -n % 8))).reshape(rows, (n + 7) // 8, 8)
+        words = np.zeros(eights.shape[:2], "<u4")
+        for at in range(8):
+            words |= eights[:, :, at].astype("<u4") << np.uint32(self.index_bits * at)
+        data = words.view(np.uint8).reshape(*words.shape, 4)[:, :, :self.index_bits].reshape(rows, words.shape[1] * self.index_bits)
+        return data[:, :(n * self.index_bits + 7) // 8]

@@ -179,7 +179,8 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
         click.option("--prune", metavar="METHOD",
                      help="Prune the layers' matrices: magnitude:0.5 or wanda:0.5 (the share of each row that becomes zero), "
                           "wanda:2:4 (of each 4 weights 2 stay), flow:0.6 (N:M for each layer by its outliers, with this mean). "
-                          "+lowrank:8 behind the first two adds two thin matrices of this rank, which repair. "
+                          "Behind the first two @between leaves the first and the last layer dense; +lowrank:8 adds two thin "
+                          "matrices of this rank, which repair. "
                           "wanda and flow need --calibrate. This changes the result."),
         click.option("--prune-tokens", metavar="L:BUDGET,...",
                      help="Leave out tokens of long prompts, as SlimInfer does: before layer L at most BUDGET tokens go on, the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from compiler.errors import ModelError, RoomError
 from compiler.formats.recipe import read_recipe
 from compiler.lowering.cim import DENSE_MAP, SPARSE_MAP, Macros
 from compiler.passes.project import parse_project, project
+from compiler.passes.prune import parse_prune, prune
 from isa.reference import ReferenceMachine
 
 
@@ -71,6 +73,18 @@ def test_every_family(shape: str, tmp_path: Path) -> None:
     for macros in (16, 4096):
         made = compiled(pruned("2:4", shape), "i8", machine=machine(macros=macros, patterns="2:4 4:8"))
         assert compare(made, made.build(tmp_path), PROMPT)[1] is None
+
+
+@pytest.mark.parametrize("shape", ["gqa", "opt"])
+def test_flow_of_llama_and_opt(shape: str, tmp_path: Path) -> None:
+    """Patterns that FLOW chooses, on the machine for them: every operation is that of the graph, and tokens come."""
+    model = prune(random_model(replace(SHAPES[shape], layers=4)), parse_prune("flow:0.6"), list(range(2, 22)))
+    made = compiled(model, "i8", machine="flexcim")
+    program = made.build(tmp_path)
+    layouts = {placed.layout.name for _, body in made.layout.layers() for placed in body.values() if placed.layout}
+    assert layouts == {"nm:2:4", "nm:2:8"}
+    assert compare(made, program, PROMPT)[1] is None
+    assert len(generated(program, made.machine)[0]) > 0
 
 
 def test_a_pattern_holds_what_a_narrower_one_does() -> None:

@@ -195,7 +195,7 @@ def test_flow() -> None:
             groups = np.pad(rows, ((0, 0), (0, -rows.shape[1] % group))).reshape(len(rows), -1, group)
             assert (np.count_nonzero(groups, axis=2) <= keep).all()
             assert keep == group or np.count_nonzero(rows) < rows.size * (keep + 1) / group
-    with pytest.raises(ModelError, match=r"--prune: flow for 2 layers; expected 3 or more: .*\nhint: --prune wanda:2:4"):
+    with pytest.raises(ModelError, match=r"--prune: flow:0.6 for 2 layers; expected 3 or more: .*\nhint: --prune wanda:2:4"):
         prune(random_model(replace(SHAPES["gqa"], layers=2)), parse_prune("flow:0.6"), TOKENS)
 
 
@@ -232,11 +232,29 @@ def test_zeros_stay_when_it_is_quantised() -> None:
     ("wanda:0.5+", "a repair with a rank"),
     ("wanda:0.5+lowrank:0", "a repair with a rank"), ("wanda:0.5+rank:8", "a repair with a rank"),
     ("flow:0.5+lowrank:8", r"expected flow alone: .*\nhint: --prune wanda:2:4\+lowrank:8"),
+    ("wanda:2:4@", r"'wanda:2:4@'; expected @between behind magnitude or wanda, and no repair\nhint: it leaves the first"),
+    ("flow:0.5@between", "hint: flow leaves the first and the last layer dense anyway"),
+    ("wanda:2:4@between+lowrank:8", "hint: a repair is for all layers"), ("wanda:2:4+lowrank:8@between", "a repair with a rank"),
     ("magnitude:x", "expected a share"), ("wanda:nan", "expected a share"), ("wanda:2:4:8", "expected a share"),
 ])
 def test_bad_methods(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         parse_prune(text)
+
+
+def test_between() -> None:
+    """The first and the last layer stay as they are; the others are pruned on inputs from layers as they are now."""
+    model = random_model(replace(SHAPES["gqa"], layers=4))
+    for text in ("magnitude:0.5@between", "wanda:2:4@between"):
+        method = parse_prune(text)
+        assert str(method) == text
+        pruned = prune(model, method, TOKENS)
+        assert pruned.pruned[0].startswith(f"pruned by {text}")
+        kept = [{isinstance(pruned.tensor(f"layers.{layer}.{role}"), PrunedTensor) for role in LINEARS
+                 if f"layers.{layer}.{role}" in pruned.tensors} for layer in range(4)]
+        assert kept == [{False}, {True}, {True}, {False}]
+    with pytest.raises(ModelError, match=r"wanda:0.5@between for 2 layers; expected 3 or more: the first and the last stay dense"):
+        prune(random_model(replace(SHAPES["gqa"], layers=2)), parse_prune("wanda:0.5@between"), TOKENS)
 
 
 def test_a_short_text() -> None:

@@ -244,6 +244,17 @@ def test_where_rows_are_fetched(scratchpad: int, how: str, weights: str, layout:
         assert counts["auto"][2] < counts["off"][2]
 
 
+def test_more_stays() -> None:
+    """Of a scratchpad that holds a part of a dense model more matrices stay where zeros take no room."""
+    counts = []
+    for sparse in ("off", "auto"):
+        made = compiled(pruned("2:8"), "i8", sparse, machine=fetching_machine(30 << 10))
+        residency = made.memory.residency
+        counts.append(sum(residency.holds(f"layer.{role}", layer) for layer in range(made.model.config.layers)
+                          for role, placed in made.layout.layer.items() if placed.is_matrix))
+    assert 0 < counts[0] < counts[1]
+
+
 def test_blocks_that_no_buffer_holds_are_refused() -> None:
     with pytest.raises(ModelError, match=r"16 rows of weights, which belong together, take 5,164 bytes .*expected at most 4,032"):
         compiled(pruned("block"), "f32", "bl:16x4", machine=fetching_machine(12 << 10), chunk=3)

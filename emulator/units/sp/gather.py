@@ -32,6 +32,7 @@ from emulator.simd.bytes64 import (
     vector_type,
     zeros,
 )
+from emulator.units.sp.bitmask import in_register
 
 LINES = 4
 
@@ -49,14 +50,20 @@ class _Pattern:
     """What code for N of M needs: how the places and values of a window lie."""
 
     def __init__(self, builder: Any, n: int, m: int) -> None:
-        self.builder, self.m, self.bits, self.rows = builder, m, (m - 1).bit_length(), m // n      # rows that fill a register
+        self.builder, self.bits, self.rows = builder, (m - 1).bit_length(), m // n      # rows that fill a register
         self.values = SIZE // self.rows
         self.size = self.values * self.bits // 8                                    # bytes of the places of a window
         self.wide, lanes = self.size > 8, 8 // self.rows                            # 8 places for each lane of 8 bytes
-        (self.starts,) = constants(builder, [at % self.values // n * m for at in range(SIZE)])
-        (self.pick,) = constants(builder, [min(at // 8 % lanes * self.bits + at % 8, 15) for at in range(SIZE)])
-        (self.shifts,) = constants(builder, [self.bits * (at % 8 if self.wide else at % self.values) for at in range(SIZE)])
+        self.starts, self.pick, self.shifts, self.mask = (self._held(numbers) for numbers in (
+            [at % self.values // n * m for at in range(SIZE)],
+            [min(at // 8 % lanes * self.bits + at % 8, 15) for at in range(SIZE)],
+            [self.bits * (at % 8 if self.wide else at % self.values) for at in range(SIZE)], [m - 1] * SIZE))
         self.shares = [self._lanes(((1 << lanes) - 1) << lanes * i) for i in range(1, self.rows)]
+
+    def _held(self, numbers: list[int]) -> Vector:
+        """Bytes in a register. LLVM would load constants anew for each window, and loads are what the loop waits for."""
+        (vector,) = constants(self.builder, numbers)
+        return Vector(self.builder, in_register(self.builder, vector.value))
 
     def _lanes(self, mask: int) -> Any:
         """Lanes of 8 bytes by bits. LLVM does not see which they are: it would shuffle, which takes more time than a load under a
@@ -79,7 +86,7 @@ class _Pattern:
         if self.wide:
             words = look_up(words, self.pick)
         places = call(builder, "llvm.x86.avx512.pmultishift.qb.512", vector_type(I8), [self.shifts.of(I8), words.of(I8)])
-        return (Vector(builder, places) & self.m - 1) | self.starts
+        return (Vector(builder, places) & self.mask) | self.starts
 
     def weights(self, addresses: list[Any]) -> Vector:
         """The values of some rows."""
@@ -126,8 +133,8 @@ def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windo
         _, _, places, place_step, windows, w, step, x, ahead, out = arguments
         pattern = _Pattern(builder, count, most)
         rows, registers = pattern.rows, LINES // pattern.rows
-        at_once = 3 - registers                                 # sums of their own for each of two windows, or registers
-        slots = [[alloca_once(builder, vector_type(I32)) for _ in range(at_once)] for _ in range(registers)]
+        # sums of their own for each of two windows: one register would wait for its last sum
+        slots = [[alloca_once(builder, vector_type(I32)) for _ in range(2)] for _ in range(registers)]
         for slot in (slot for each in slots for slot in each):
             builder.store(zeros(builder).value, slot)
         lines = [tuple(builder.add(start, builder.mul(distance, I64(i))) for start, distance in ((places, place_step), (w, step)))
@@ -149,7 +156,7 @@ def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windo
         with for_range(builder, together, intp=I64) as loop:
             number = builder.mul(loop.index, I64(2))
             window(number, 0)
-            window(builder.add(number, I64(1)), at_once - 1)
+            window(builder.add(number, I64(1)), 1)
             for start in range(0, size, SIZE):
                 prefetch(builder, builder.add(later, builder.add(builder.mul(loop.index, I64(size)), I64(start))))
             for _, line in lines:
