@@ -22,6 +22,8 @@ from compiler.graph.ops import Op
 from compiler.model.model import Model
 from compiler.model.tensors import F32
 
+_ALIKE = ("rmsnorm", "bias", "scale", "silu", "gelu", "relu", "relu2", "mul", "add")        # the same for vectors below one another
+_TOGETHER = 16          # tokens whose vectors stay in the cache of a processor
 _QUERIES = 256          # of a head that look at their keys together
 _ATTENTION = ("scores", "softmax", "context")
 
@@ -35,9 +37,11 @@ def _attention(q: F32, keys: F32, values: F32, kv_heads: int, window: int) -> F3
         own, other = (slice(number * head_dim, (number + 1) * head_dim) for number in (head, head * kv_heads // heads))
         for first in range(0, tokens, _QUERIES):
             last, oldest = min(first + _QUERIES, tokens), max(first - window + 1, 0) if window else 0
-            at, to = np.arange(first, last)[:, None], np.arange(oldest, last)
-            seen = (at >= to) & (at - to < window) if window else at >= to
-            scores = np.where(seen, q[first:last, own] @ keys[oldest:last, other].T, np.float32(-np.inf))
+            scores = q[first:last, own] @ keys[oldest:last, other].T
+            later = scores[:, first - oldest:]
+            later[np.triu(np.ones(later.shape, bool), 1)] = -np.inf
+            if window:
+                scores[np.tri(*scores.shape, first - oldest - window, bool)] = -np.inf
             scores -= scores.max(axis=1, keepdims=True)
             powers = np.exp(scores, out=scores)
             result[first:last, own] = powers @ values[oldest:last, other] / powers.sum(axis=1, keepdims=True)
@@ -101,6 +105,15 @@ class LayerByLayer:
                 for state, result in zip(states, results, strict=True):
                     state[ops[at + 2].outputs[0]] = result
                 at += len(_ATTENTION)
+                continue
+            if op.kind in _ALIKE:
+                for first in range(0, len(states), _TOGETHER):
+                    some = states[first:first + _TOGETHER]
+                    e.values = {name: np.stack([state[name] for state in some]) for name in op.inputs}
+                    e.perform(layer, op)
+                    for state, result in zip(some, e.values[op.outputs[0]].reshape(len(some), -1), strict=True):
+                        state[op.outputs[0]] = result
+                at += 1
                 continue
             for position, state in enumerate(states):
                 e.position = e.row = position
