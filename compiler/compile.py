@@ -40,7 +40,7 @@ from compiler.passes.dataflow import TPHS, by_head, check_dataflow, is_by_head
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.pack import can_pack, pack_chunks
 from compiler.passes.predict import by_objects, with_predictor
-from compiler.passes.prune_tokens import PLACES, WAITING, PruneTokens, cut_prompts
+from compiler.passes.prune_tokens import ENDS, PLACES, WAITING, PruneTokens, cut_prompts
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import can_reuse, reuse_outputs
 from compiler.passes.select import Caches, with_selection
@@ -145,7 +145,7 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     positions = context or min(model.config.context, LONGEST_CONTEXT)
     if select:
         select.check_context(positions)
-    cuts = _cuts(model, preset, positions, sequences)
+    cuts = _cuts(model, preset, positions)
     for option, given, why in ((f"--kv-select {select}", bool(select), "blocks are scored by all keys of the layer before"),
                                (f"--dataflow {TPHS}", caches.dataflow == TPHS, "the query of a token is never whole")):
         if given and cuts:
@@ -249,13 +249,10 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
         raise
 
 
-def _cuts(model: Model, machine: Preset, positions: int, sequences: int | None) -> Sequence[tuple[int, int]]:
+def _cuts(model: Model, machine: Preset, positions: int) -> Sequence[tuple[int, int]]:
     """(layer, budget) of each cut of a prompt. Raises ModelError for what cannot be combined with cuts."""
     if model.prune_tokens is None:
         return ()
-    if sequences:
-        raise ModelError("", "--prune-tokens", got=f"{sequences} texts side by side", expected="one text",
-                         hint="a chunk has tokens of several texts, of which each would leave out others")
     if not machine.has_unit("thr") or "thr" not in machine.region(SRAM).ports:
         raise ModelError("", "--prune-tokens", got=f"machine {machine.name}, which has no thr unit that reaches the scratchpad",
                          expected="one: it ranks blocks of tokens", hint=presets_with(("thr",)))
@@ -364,6 +361,8 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
                             expected=f"of two: --dataflow {TPHS} is for tokens that go through a layer together")
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
+        if graph.cuts and sequences:
+            memory.outside[ENDS] = 4 * model.config.dim * sequences
         always = (*target.kept, *(NAME,) * bool(near))
         memory.add(inside, beside=("logits", *always, *think.kept(graph), *starc.kept(graph)))
         if near:
@@ -391,7 +390,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
         return Compiled(best, others)
 
     sizes = [chunk] if chunk is not None or by_heads else [sequences or 1] if target.by_token else [None, sequences or 1]
-    turns = [True, False] if sequences and target.objects_apart and not by_heads else [False]
+    turns = [True, False] if sequences and target.objects_apart and not (by_heads or graph.cuts) else [False]
     return _first_with_room([(size, turn) for turn in turns for size in sizes], lowered)
 
 

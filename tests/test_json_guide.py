@@ -196,6 +196,7 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
     long, cut = write_checkpoint(tmp_path / "long", context=200), ("--prune-tokens", "1:128")
     compare("generate", [written("generate", model, "ab", "-n", 2, "--what-if", "lut=2", "--by", "layer"),
                          written("generate", model, "--batch", batch, "-n", 2),
+                         written("generate", long, "--batch", batch, "-n", 2, *cut),
                          written("generate", model, "ab", "-n", 2, *exact),
                          written("generate", long, "ab" * 70, "-n", 2, *cut, "--kv-near", "1M")])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (

@@ -33,7 +33,7 @@ from isa.services import Host
 
 DTYPE = {"f32": "<f4", "f16": "<u2", "i32": "<i4", "i8": "i1", "index": "<u4"}
 
-BEHIND = 4              # tokens that come behind the prompt, where prompts are cut: they are computed one by one
+BEHIND = 4              # tokens that come behind the prompt, where prompts are cut: they are computed one by one, or by steps
 MOST_TEXTS = 4          # side by side that are compared: the graph computes each alone
 
 
@@ -100,11 +100,13 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
     The graph computes a chunk token by token, and keeps its results; then the program computes the chunk.
     Raises ProgramStopped when the program ends or traps on its way.
     """
-    texts = texts_of(tokens, compiled.memory.sequences)
+    several, cuts = compiled.memory.sequences, compiled.graph.cuts
+    texts = texts_of(tokens[:prompt_of(len(tokens))] if several > 1 and cuts else tokens, several)
     checker = _Checker(compiled, program, texts, engine, observe)
     places = _Places(compiled.graph)
-    if compiled.graph.cuts:
-        return _compare_cut(compiled, checker, texts[0], places, progress)
+    if cuts:
+        return (_compare_texts(compiled, checker, texts, places, progress) if several > 1 else
+                _compare_cut(compiled, checker, texts[0], places, progress))
     results: list[Results] = []
     executors = [Executor(compiled.graph, compiled.model, EXACT,
                           observe=lambda layer, op, found: results[-1].update({places.of(layer, op): (layer, op, found)}))]
@@ -147,6 +149,41 @@ def _compare_cut(compiled: Compiled, checker: _Checker, tokens: Sequence[int], p
         every = {name: found for each in results.values() for name, found in each.items()}      # rows differ by segment
         checker.check_token((0, place), every, places)
         results.clear()
+    return checker.compared, checker.difference
+
+
+def _compare_texts(compiled: Compiled, checker: _Checker, texts: Sequence[Sequence[int]], places: _Places,
+                   progress: Callable[[int, int], None] | None) -> tuple[int, Difference | None]:
+    """`compare` for a program with cuts and several sequences: the prompts one after the other, part by part; then steps, of the
+    tokens that the graph finds most likely, as the program does."""
+    checker.begin_texts(BEHIND + 1)
+    results: dict[int, Results] = defaultdict(dict)              # by row
+    executor = Executor(compiled.graph, compiled.model, EXACT, observe=lambda layer, op, found: results[executor.row].update(
+        {places.of(layer, op): (layer, op, found)}))
+    executors, ends = [executor, *(executor.another() for _ in texts[1:])], list[Results]()
+    done, every = 0, sum(map(len, texts))
+    for number, executor in enumerate(executors):
+        for part in executor.parts(texts[number], compiled.memory.chunk):
+            if part.section == "finish":                         # all of them together, in the first step
+                ends.append(results[executor.row])
+            else:
+                checker.check_part(part, results, executor.row, places, number)
+            results.clear()
+            if checker.difference:
+                return checker.compared, checker.difference
+        done += len(texts[number])
+        if progress:
+            progress(done, every)
+    checker.check_step([(number, len(text) - 1) for number, text in enumerate(texts)], ends, places, ("finish",))
+    for _ in range(BEHIND):
+        step, found = list[Place](), list[Results]()
+        for number, executor in enumerate(executors):
+            step.append((number, executor.position))
+            executor.step(int(np.argmax(executor.values["logits"])))
+            found.append({name: what for each in results.values() for name, what in each.items()})
+            results.clear()
+        if not checker.difference:
+            checker.check_step(step, found, places, ("start", *map(compiled.graph.name_of, compiled.graph.bodies), "finish"))
     return checker.compared, checker.difference
 
 
@@ -195,13 +232,10 @@ class _Checker:
             whole = Group(0, ops, together=False)
             if section == "finish":                                 # only the last token of a text needs it
                 if step[-1][1] == self.last[step[-1][0]]:
-                    if several and memory.finish_together:
-                        for group in groups(ops):
-                            self._each(section, layer, group, results, step, chunk=True)
+                    if several:
+                        self._finish(ops, results, step)
                     else:                                           # the code for one token does it
-                        for number in range(len(step) if several else 1):
-                            at = number if several else len(step) - 1
-                            self._each(section, layer, whole, [results[at]], [step[at]], chunk=False)
+                        self._each(section, layer, whole, results[-1:], step[-1:], chunk=False)
             elif alone or memory.chunk == 1:
                 self._each(section, layer, whole, results, step, chunk=False)
             elif section == "start" or not memory.turns:
@@ -210,14 +244,37 @@ class _Checker:
             elif layer == 0:
                 self._halves(results, step, places)
 
+    def _finish(self, ops: Sequence[Op], results: Sequence[Results], step: Sequence[Place]) -> None:
+        """Compare the end of the model for a step of several texts."""
+        if self.compiled.memory.finish_together:
+            for group in groups(ops):
+                self._each("finish", -1, group, results, step, chunk=True)
+        else:                                                       # the code for one token does it
+            for found, place in zip(results, step, strict=True):
+                self._each("finish", -1, Group(0, ops, together=False), [found], [place], chunk=False)
+
+    def begin_texts(self, tokens: int) -> None:
+        """Behind each prompt so many tokens come, whatever they are."""
+        set_parameters(self.machine, stop=())
+        set_sequences(self.machine, [tokens] * len(self.last))
+
+    def check_step(self, step: Sequence[Place], results: Sequence[Results], places: _Places, sections: Sequence[str]) -> None:
+        """Compare a step of several texts whose prompts are cut, in these lists of the graph."""
+        for section, layer, ops in places.lists:
+            if section == "finish":
+                self._finish(ops, results, step)
+            elif section in sections:
+                for group in groups(ops):
+                    self._each(section, layer, group, results, step, chunk=True)
+
     def begin_prompt(self, tokens: int) -> None:
         """The program shows logits, so that it takes tokens behind a prompt of so many."""
         set_parameters(self.machine, prompt_tokens=tokens)
         self.machine.peek(self.symbols["all_logits"], 8)[0] = 1
 
-    def check_part(self, part: Part, results: Mapping[int, Results], row: int, places: _Places) -> None:
+    def check_part(self, part: Part, results: Mapping[int, Results], row: int, places: _Places, text: int = 0) -> None:
         """Compare a part of a prompt that is cut. `row`: of the token that was computed last."""
-        step = [(0, place) for place in part.places]
+        step = [(text, place) for place in part.places]
         for section, layer, ops in places.lists:
             whole = Group(0, ops, together=False)
             if section == part.section == "finish":

@@ -6,11 +6,15 @@ step. What is computed for a token is the same as in a program for one sequence 
 
 The host puts the number of sequences at `sequence_count`, and of each a record at `sequences`. It gives the prompts one after the
 other; a reply of -1 ends each. Before a token goes out, the program says whose it is.
+
+Prompts that are cut go through the layers one after the other, with their last tokens (segments.py). So the first step has only to
+choose what comes behind these.
 """
 
 from __future__ import annotations
 
-from compiler.lowering.chunk import KEYS_BEHIND, SEQUENCE, VALUES_BEHIND, each_frame, head
+from compiler.lowering import segments
+from compiler.lowering.chunk import KEYS_BEHIND, SEQUENCE, VALUES_BEHIND, each_frame, head, row
 from compiler.lowering.emit import FRAME, POSITION, TOKEN, TOKENS_LEFT
 from compiler.lowering.layers import grouped, layers, operations, strides, to_first_frame
 from compiler.lowering.lower import Lowering
@@ -26,42 +30,15 @@ RECORD_BYTES = 32
 
 
 def batch(c: Lowering, sampling: Room) -> None:
-    """The prompts in chunks, then a step for the tokens of all sequences, again and again."""
-    e, memory, config = c.emit, c.memory, c.graph.config
+    """The prompts, then a step for the tokens of all sequences, again and again."""
+    e, memory, cuts = c.emit, c.memory, bool(c.graph.cuts)
     c.chunk = True
     with e.reserved(FRAME, TOKENS_LEFT):
-        e.lines.append("\n# ---- the prompts: all tokens but the last of each, in chunks")
-        e.line(f"la {FRAME}, frames;  li {TOKENS_LEFT}, 0")
-        e.label("next_prompt")
-        e.line("ld a6, sequence;  ld a7, sequence_count;  bgeu a6, a7, all_read")
-        e.line(f"li a7, {READ_TOKEN};  ecall;  mv {TOKEN}, a0;  bltz a0, empty_prompt")
-        e.line(f"li {POSITION}, 0")
-        e.label("prompt_token")
-        e.line(f"li a6, {memory.context};  beq {POSITION}, a6, prompt_full", "the context is full")
-        e.line(f"li a6, {config.vocab};  bgeu {TOKEN}, a6, bad_token")
-        e.line(f"li a7, {READ_TOKEN};  ecall;  bltz a0, prompt_ends")
-        e.line("sd a0, next_token, a6", "a token follows, so this one is for the chunk")
-        e.line("ld a0, sequence")
-        _to_frame(c)
-        e.line(f"addi {POSITION}, {POSITION}, 1;  ld {TOKEN}, next_token")
-        e.line(f"li a6, {memory.chunk};  bne {TOKENS_LEFT}, a6, prompt_token")
-        e.line(f"sd {POSITION}, next_position, a6;  j compute")
-        e.label("prompt_full")
-        e.line(f"li a7, {READ_TOKEN};  ecall;  bgez a0, prompt_full", "tokens that have no room are left out, and no text follows")
-        e.line("li a1, 0;  j prompt_taken")
-        e.label("prompt_ends")
-        e.line("li a1, 1", "this sequence goes on")
-        e.label("prompt_taken")
-        _record(c, "sequence")
-        e.line(f"sw {TOKEN}, {RECORD['token']}(a0);  sw {POSITION}, {RECORD['position']}(a0);  sd a1, {RECORD['active']}(a0)")
-        e.line("ld a6, sequence;  addi a6, a6, 1;  sd a6, sequence, a7")
-        e.line("j next_prompt")
-        e.label("all_read")
-        e.line(f"bnez {TOKENS_LEFT}, compute", "the last chunk is not full")
-
+        _prompts(c)
         e.lines.append("\n# ---- a step: the next token of each sequence that goes on")
         e.label("step")
-        e.line("li a6, 1;  sd a6, stepping, a7")
+        if not cuts:
+            e.line("li a6, 1;  sd a6, stepping, a7")
         e.line(f"la {FRAME}, frames;  li {TOKENS_LEFT}, 0")
         e.line("li a0, 0;  la a1, sequences")
         e.label("step_sequence")
@@ -76,14 +53,17 @@ def batch(c: Lowering, sampling: Room) -> None:
         e.lines.append("\n# ---- the tokens of a chunk go through the layers together")
         e.label("compute")
         e.line(f"sd {TOKENS_LEFT}, chunk_tokens, a6")
-        strides(c, memory.frame_bytes, "from one token's vector to the next one's")
-        grouped(c, "start", c.graph.start)
-        layers(c)
-        with e.profile.section(STEP):
-            e.line("ld a6, stepping;  bnez a6, choose_tokens")
-        e.line(f"la {FRAME}, frames;  li {TOKENS_LEFT}, 0", "the frames are free for the next chunk")
-        e.line("ld a6, sequence;  ld a7, sequence_count;  bgeu a6, a7, step")
-        e.line(f"ld {POSITION}, next_position;  ld {TOKEN}, next_token;  j prompt_token")
+        if cuts:
+            segments.step(c)
+        else:
+            strides(c, memory.frame_bytes, "from one token's vector to the next one's")
+            grouped(c, "start", c.graph.start)
+            layers(c)
+            with e.profile.section(STEP):
+                e.line("ld a6, stepping;  bnez a6, choose_tokens")
+            e.line(f"la {FRAME}, frames;  li {TOKENS_LEFT}, 0", "the frames are free for the next chunk")
+            e.line("ld a6, sequence;  ld a7, sequence_count;  bgeu a6, a7, step")
+            e.line(f"ld {POSITION}, next_position;  ld {TOKEN}, next_token;  j prompt_token")
         e.label("choose_tokens")
         if memory.finish_together:
             grouped(c, "finish", c.graph.finish)
@@ -93,13 +73,55 @@ def batch(c: Lowering, sampling: Room) -> None:
         with e.profile.section(STEP), each_frame(c), e.profile.uncounted():
             _next_token(c, sampling)
         e.line("j step")
+        if cuts:
+            segments.layers_of_chunks(c)
     c.chunk = False
+
+
+def _prompts(c: Lowering) -> None:
+    """All prompts. Behind them each sequence has its record: it goes on unless its prompt has no room."""
+    e, memory, cuts = c.emit, c.memory, bool(c.graph.cuts)
+    e.lines.append("\n# ---- the prompts: " + ("one after the other" if cuts else "all tokens but the last of each, in chunks"))
+    e.line(f"la {FRAME}, frames;  li {TOKENS_LEFT}, 0")
+    e.label("next_prompt")
+    e.line("ld a6, sequence;  ld a7, sequence_count;  bgeu a6, a7, all_read")
+    e.line(f"li a7, {READ_TOKEN};  ecall;  mv {TOKEN}, a0;  bltz a0, empty_prompt")
+    e.line(f"li {POSITION}, 0")
+    if cuts:
+        segments.prompt_of_text(c)
+        e.line("j prompt_through")
+    else:
+        e.label("prompt_token")
+        e.line(f"li a6, {memory.context};  beq {POSITION}, a6, prompt_full", "the context is full")
+        e.line(f"li a6, {c.graph.config.vocab};  bgeu {TOKEN}, a6, bad_token")
+        e.line(f"li a7, {READ_TOKEN};  ecall;  bltz a0, prompt_through")
+        e.line("sd a0, next_token, a6", "a token follows, so this one is for the chunk")
+        e.line("ld a0, sequence")
+        _to_frame(c)
+        e.line(f"addi {POSITION}, {POSITION}, 1;  ld {TOKEN}, next_token")
+        e.line(f"li a6, {memory.chunk};  bne {TOKENS_LEFT}, a6, prompt_token")
+        e.line(f"sd {POSITION}, next_position, a6;  j compute")
+    e.label("prompt_full")
+    e.line(f"li a7, {READ_TOKEN};  ecall;  bgez a0, prompt_full", "tokens that have no room are left out, and no text follows")
+    e.line("li a1, 0;  j prompt_taken")
+    e.label("prompt_through")
+    e.line("li a1, 1", "this sequence goes on")
+    e.label("prompt_taken")
+    _record(c, "sequence")
+    e.line(f"sw {TOKEN}, {RECORD['token']}(a0);  sw {POSITION}, {RECORD['position']}(a0);  sd a1, {RECORD['active']}(a0)")
+    e.line("ld a6, sequence;  addi a6, a6, 1;  sd a6, sequence, a7")
+    e.line("j next_prompt")
+    e.label("all_read")
+    if not cuts:
+        e.line(f"bnez {TOKENS_LEFT}, compute", "the last chunk is not full")
 
 
 def _to_frame(c: Lowering) -> None:
     """TOKEN at POSITION of the sequence whose number is in a0 fills the current frame; the next one becomes the current one."""
     e, at = c.emit, head(c)
     e.line(f"sw {TOKEN}, {at}({FRAME});  sw {POSITION}, {at + 4}({FRAME});  sd a0, {at + SEQUENCE}({FRAME})", "the head of a frame")
+    if c.graph.cuts:
+        e.line(f"sw {POSITION}, {row(c)}({FRAME})", "its row in caches of layers before the first cut")
     for place, base in ((KEYS_BEHIND, "keys"), (VALUES_BEHIND, "values")):
         e.line(f"li a6, {c.memory.sequence_bytes[base]};  mul a6, a6, a0;  sd a6, {at + place}({FRAME})")
     e.line(f"addi {TOKENS_LEFT}, {TOKENS_LEFT}, 1")
@@ -149,6 +171,10 @@ def _next_token(c: Lowering, sampling: Room) -> None:
         e.line("beqz a5, text_ends", "no more may come")
         e.line(f"lwu {POSITION}, {RECORD['position']}(a0);  addi {POSITION}, {POSITION}, 1")
     e.line(f"li a6, {c.memory.context};  beq {POSITION}, a6, text_ends", "the context is full")
+    if c.memory.rows:
+        e.framed(f"ld a6, {own}", 8)
+        e.line(f"slli a6, a6, 3;  la a7, prompt_length;  add a6, a6, a7;  ld a6, 0(a6);  li a7, {c.graph.cuts[0].new}")
+        e.line(f"add a6, a6, a7;  beq {POSITION}, a6, text_ends", "no cache has room for more tokens behind a prompt")
     e.line(f"sw {TOKEN}, {RECORD['token']}(a0);  sw {POSITION}, {RECORD['position']}(a0);  j text_goes_on")
     e.label("text_ends")
     e.line(f"sd zero, {RECORD['active']}(a0)")

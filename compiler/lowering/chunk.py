@@ -14,14 +14,13 @@ from compiler.graph import Op
 from compiler.lowering import turns
 from compiler.lowering.emit import FRAME, KEYS, KV_OFFSET, POSITION, POSITIONS, ROPE_ROW, TOKEN, TOKENS_LEFT, VALUES, Source, number
 from compiler.lowering.profile import TEXTS
-from compiler.placing.memory_plan import HEAD
+from compiler.placing.memory_plan import HEAD, HEAD_BYTES, WITH_SEQUENCE
 from compiler.placing.weights import ROPE
 
 if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
 
 SEQUENCE, KEYS_BEHIND, VALUES_BEHIND = 8, 16, 24        # in the head of a frame
-ROW = 8                                                 # there, where prompts are cut
 _AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "scale.heads", "sum.squares",
                 "choose", "cluster", "mean.query")
 """Kinds, or their first words, that look at the token, its position or a cache."""
@@ -106,9 +105,14 @@ def at_place(c: Lowering) -> None:
 
 
 def head(c: Lowering) -> int:
-    """Where in a frame its head is: token and position, u32 each. Then, where prompts are cut, its row in caches, u32; where there
-    are several sequences, the number of its sequence and how far behind the first one's its keys and values are, u64 each."""
+    """Where in a frame its head is: token and position, u32 each. Then, where there are several sequences, the number of its
+    sequence and how far behind the first one's its keys and values are, u64 each; where prompts are cut, its row in caches, u32."""
     return c.memory.slots[HEAD].offset - c.memory.frames
+
+
+def row(c: Lowering) -> int:
+    """Where in a frame the row of its token in caches is, where prompts are cut."""
+    return head(c) + HEAD_BYTES + WITH_SEQUENCE * (c.memory.sequences > 1)
 
 
 def take_place(c: Lowering, ops: Sequence[Op]) -> None:
@@ -117,7 +121,7 @@ def take_place(c: Lowering, ops: Sequence[Op]) -> None:
         c.emit.framed(f"lwu {TOKEN}, {head(c)}({FRAME});  lwu {POSITION}, {head(c) + 4}({FRAME})", 8)
         if c.graph.cuts:
             at_place(c)
-            c.emit.framed(f"lwu {POSITION}, {head(c) + ROW}({FRAME})", 4, "its row in the caches of these layers")
+            c.emit.framed(f"lwu {POSITION}, {row(c)}({FRAME})", 4, "its row in the caches of these layers")
             at_row(c)
         else:
             at_position(c)

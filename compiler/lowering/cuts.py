@@ -6,7 +6,7 @@
     the best blocks, in rising order    thr.topk, a mark for each by fetch.scatter, thr.gt, thr.index
     hidden states and positions         fetch.rows, whole blocks a row; the last block, which may be short, by fetch.copy
 
-How many tokens are left is at `tokens_alive`.
+How many tokens are left is at `tokens_alive`. Several texts are cut one after the other; `sequence` says whose prompt it is.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ from compiler.placing.memory_plan import BYTES, MemoryPlan
 _PRODUCTS = {"f32": "f32", "f16": "f16", "i8": "i8.f32"}            # format of keys -> suffix of vec.macT
 
 
-def variables(graph: Graph) -> tuple[str, ...]:
-    """Names of the variables that a program with cuts needs, u64 each.
+VARIABLES = ("next_place", "tokens_alive", "first_row", "query_from")
+"""That a program with cuts needs, u64 each."""
+
+
+def of_text(graph: Graph) -> tuple[str, ...]:
+    """Those that it needs for each text, one behind the other.
 
     left_outN is how many tokens of the prompt the layers behind cut N - 1 do not see; 0: all of them do.
     """
-    return ("next_place", "prompt_length", "tokens_alive", "first_row", "query_from", *left_out(graph))
+    return ("prompt_length", *left_out(graph))
 
 
 def left_out(graph: Graph) -> tuple[str, ...]:
@@ -101,6 +105,9 @@ def score_blocks(c: Lowering, op: Op) -> None:
         if beside:
             e.line(f"la {scales_at}, {base};  li a6, {c.memory.caches[scales[0]].offset + 4 * block}")
             e.line(f"add {scales_at}, {scales_at}, a6")
+        if c.memory.sequences > 1:
+            e.line(f"ld a6, sequence;  li a7, {c.memory.part_size('keys', c.cut.layer - 1)};  mul a6, a6, a7", "of this text")
+            e.line(f"add {at}, {at}, a6" + f";  add {scales_at}, {scales_at}, a6" * beside)
         e.move(to, c.at(result))
         _last_block(c, left, block)
         e.line(f"addi {left}, {left}, -1", "blocks between the first and the last")

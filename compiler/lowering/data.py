@@ -48,15 +48,19 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
         emit("sequences:".ljust(24) + "# of each: token and position, left, seed, active")
         emit(f"    .rept {memory.sequences}\n    .dword 0, -1, 1, 0\n    .endr")
         variables: tuple[str, ...] = ("sequence", "stepping", "next_token", "next_position", "chunk_tokens")
+        variables += ("prompt_left",) * bool(graph.cuts)
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")
         variables = ("next_token", "chunk_tokens", "shown_frame") if memory.framed else ()
         if graph.cuts:
             emit("prompt_tokens:".ljust(24) + ".dword -1".ljust(24) + "# at most; more tokens that the host gives are new ones")
-            variables = ("next_token", "chunk_tokens", *cuts.variables(graph))
+            variables = ("next_token", "chunk_tokens")
     of_objects = objects.VARIABLES * (objects.has_objects(graph) and not memory.turns)
+    variables += cuts.VARIABLES * bool(graph.cuts)
     for name in (*variables, *swaps.VARIABLES * bool(memory.near.turns), *cim.VARIABLES * cim.has_macros(graph), *of_objects):
         emit(f"{name}:".ljust(24) + ".dword 0")
+    for name in cuts.of_text(graph) if graph.cuts else ():
+        emit(f"{name}:".ljust(24) + ".dword " + ", ".join(["0"] * memory.sequences))
     if "active" in graph.values:
         if not memory.turns:
             emit("active_count:".ljust(24) + ".dword 0")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from compiler.graph import Graph, Op, title_of
-from compiler.lowering.chunk import ROW, head
+from compiler.lowering.chunk import head, row
 from compiler.lowering.cuts import left_out
 from compiler.lowering.emit import BASE, POSITION
 from compiler.lowering.profile import Reads
@@ -168,7 +168,7 @@ def _of_body(c: Lowering, kind: str) -> Iterator[Op]:
 def _first_row(c: Lowering, to: str) -> None:
     """The row of the first token that is computed now, in the caches of its layers, to a register."""
     if c.chunk:
-        c.emit.line(f"la a6, frames;  lwu {to}, {head(c) + (ROW if c.graph.cuts else 4)}(a6)")
+        c.emit.line(f"la a6, frames;  lwu {to}, {row(c) if c.graph.cuts else head(c) + 4}(a6)")
     else:
         c.emit.line(f"mv {to}, {POSITION}")
 

@@ -31,7 +31,7 @@ IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "s
 
 HEAD = "frame_head"
 """At the start of a frame: the token and its position, u32 each."""
-HEAD_BYTES, HEAD_WITH_ROW, HEAD_OF_SEQUENCE = 8, 16, 32     # where prompts are cut, where there are several sequences: chunk.py
+HEAD_BYTES, WITH_ROW, WITH_SEQUENCE = 8, 8, 24      # where prompts are cut, where there are several sequences: both more (chunk.py)
 MOST_CHUNK = 64
 """Tokens of a chunk at most, unless more are asked for: weights are read once for all of them, so more save little."""
 FRAMES_SHARE = 1 / 4
@@ -133,7 +133,11 @@ class MemoryPlan:
 
     def cache_size(self, base: str, layer: int) -> int:
         """Bytes of the keys, or values, of a layer."""
-        whole = self.layer_bytes[base]
+        return self.sequences * self.part_size(base, layer)
+
+    def part_size(self, base: str, layer: int) -> int:
+        """Bytes of those that one sequence has in it."""
+        whole = self.sequence_bytes[base]
         if not self.rows:
             return whole
         last = max((cache for cache in self.caches.values() if cache.base == base), key=lambda cache: cache.offset)
@@ -263,7 +267,7 @@ def _place_values(plan: MemoryPlan, graph: Graph, scratch: Mapping[str, int]) ->
     crossing = [name for name in graph.values if name not in ("token", "position", *plan.caches, *plan.outside)
                 and sum(any(name in (*op.inputs, *op.outputs) for op in ops) for ops in sections) > 1]
     if framed:
-        head = HEAD_OF_SEQUENCE if plan.sequences > 1 else HEAD_WITH_ROW if graph.cuts else HEAD_BYTES
+        head = HEAD_BYTES + WITH_ROW * bool(graph.cuts) + WITH_SEQUENCE * (plan.sequences > 1)
         plan.slots[HEAD], crossing = Slot(0, head), [HEAD, *crossing]
     for name, size in ({name: plan.size(graph.values[name]) for name in crossing if name != HEAD} | dict(scratch)).items():
         plan.slots[name] = plan._free(plan.slots, name, size)

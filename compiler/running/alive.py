@@ -1,6 +1,6 @@
 """Which tokens of a prompt are left behind its cuts, and what their keys and values take: the program keeps count in its variables.
 
-    tokens_alive(machine, program) -> Alive, or None if the program leaves out none, or has not read a prompt
+    tokens_alive(machine, program, text) -> Alive, or None if the program leaves out none, or has not read a prompt
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def new_tokens(program: Program) -> int | None:
     return most
 
 
-def tokens_alive(machine: ReferenceMachine, program: Program) -> Alive | None:
-    """Of the prompt that a machine has read last in a compiled program."""
+def tokens_alive(machine: ReferenceMachine, program: Program, text: int = 0) -> Alive | None:
+    """Of the prompt that a machine has read last in a compiled program; `text`: its number, of several side by side."""
     if program.symbol("left_out0") is None:
         return None
     card: dict[str, Any] = program.meta["model"]["cuts"]
 
     def variable(name: str) -> int:
-        return int(machine.peek(program.address(name), 8).view("<u8")[0])
+        return int(machine.peek(program.address(name) + 8 * text, 8).view("<u8")[0])
 
     prompt = variable("prompt_length")
     if not prompt:

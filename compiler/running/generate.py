@@ -83,9 +83,11 @@ class Text:
     tokens: list[int]
     text: str                           # the prompt's too
     ended: str                          # in words
+    alive: Alive | None = None          # None: no token of the prompt is left out
 
     def as_json(self) -> dict[str, Any]:
-        return {"ended": self.ended, "prompt": self.prompt, "tokens": self.tokens, "text": self.text}
+        return {"ended": self.ended, "prompt": self.prompt, "tokens": self.tokens, "text": self.text,
+                "tokens_alive": self.alive.as_json() if self.alive else None}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,6 @@ class Generated:
     timed: bool                         # whether it kept a clock
     weights: str                        # the formats that matrices are stored in
     neurons: Neurons | None = None      # None: all are at work
-    alive: Alive | None = None          # None: no token of a prompt is left out
     moved: Moved | None = None          # None: keys and values are read where they lie
 
     @property
@@ -125,6 +126,10 @@ class Generated:
         return self.texts[0].ended
 
     @property
+    def alive(self) -> Alive | None:
+        return self.texts[0].alive
+
+    @property
     def count(self) -> int:
         """Tokens that were generated, of all texts."""
         return sum(len(text.tokens) for text in self.texts)
@@ -140,12 +145,11 @@ class Generated:
             return None if math.isnan(value) else value
 
         texts = {"sequences": [text.as_json() for text in self.texts]} if self.batch else self.texts[0].as_json()
-        return {"reason": self.result.reason, "exit_code": self.result.exit_code, **texts,
+        return {"reason": self.result.reason, "exit_code": self.result.exit_code, "tokens_alive": None, **texts,
                 "seconds": self.seconds, "seconds_to_first_token": number(self.first),
                 "tokens_per_second": number(self.tokens_per_second), "instructions": self.result.instructions,
                 "weights": self.weights,
                 "neurons": self.neurons.as_json() if self.neurons else None,
-                "tokens_alive": self.alive.as_json() if self.alive else None,
                 "kv_moved": self.moved.as_json() if self.moved else None, "counters": self.counters,
                 "phases": {name: self._phase(name, part) for name, part in self.phases.items()}}
 
@@ -390,13 +394,14 @@ class Generation:
             self._text(sequence.end())
         counters = dict(self.machine.counters)
         computed = sum(len(each.tokens) - (len(each.tokens) == each.limit) for each in self._sequences)
-        texts = [Text(each.prompt, each.tokens, each.text, self._ended(result, each)) for each in self._sequences]
-        alive = tokens_alive(self.machine, self.program)
+        alive = [tokens_alive(self.machine, self.program, number) for number in range(len(self._sequences))]
+        texts = [Text(each.prompt, each.tokens, each.text, self._ended(result, each), left)
+                 for each, left in zip(self._sequences, alive, strict=True)]
         return Generated(result, texts, self.batch, counters["tokens.read"] + computed, self._seconds, self._first, counters,
                          self._phases.parts(), self.machine.preset, bool(self.machine.clocks),
                          self.program.meta["model"].get("weights", "unknown (compiled by an older version)"),
-                         neurons(self.machine, self.program), alive,
-                         moved(self.program, counters["tokens.read"], computed, alive.layers if alive else None))
+                         neurons(self.machine, self.program),
+                         moved(self.program, counters["tokens.read"], computed, alive[0].layers if alive[0] else None))
 
     def _emit(self, token: int) -> None:
         if math.isnan(self._first):

@@ -202,8 +202,10 @@ def _summary(report: Any, machine: str, engine: str, threads: int) -> None:
             say(f"  {unit:<13} {', '.join(found)}")
     if report.neurons:
         say(f"  neurons       {report.neurons}")
+    for number, text in enumerate(report.texts, 1):
+        if text.alive:
+            say(f"  tokens alive  {f'{number}: ' if report.batch else ''}{text.alive}")
     if report.alive:
-        say(f"  tokens alive  {report.alive}")
         say(f"  first token   {report.phases[PREFILL].macs:,} multiply-accumulates")
     if report.moved:
         say(f"  keys, values  {report.moved}")

@@ -342,7 +342,6 @@ def test_what_the_option_takes() -> None:
     (SMALL, {"prune_tokens": "3:128"}, "layer 3; expected layers from 1 to 2"),
     (SMALL, {"prune_tokens": "1:256"}, "a budget of 256 for a context of 256; expected less"),
     (SMALL, {"prune_tokens": "sliminfer"}, "for a model of 3 layers; expected at least 4 layers"),
-    (SMALL, {"prune_tokens": "1:128", "sequences": 2}, "2 texts side by side; expected one text"),
     (replace(SMALL, window=9), {"prune_tokens": "1:128"}, "attention looks at the last 9 positions"),
     (SMALL, {"prune_tokens": "1:128", "kv": Caches("f32", parse_select("think:0.5"))}, "--kv-select think:0.5; expected"),
     (SMALL, {"prune_tokens": "1:128", "kv": Caches("f32", None, "tphs")}, "--dataflow tphs; expected one of them"),
