@@ -349,7 +349,9 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
                                sequences=sequences or 1, turns=turns)
 
         if near:
-            more |= {NAME: (kept := keep_near(with_room_for(more), model.config.layers, near)).size}
+            narrower = KV_FORMATS[-1] if graph.values["keys"].format != KV_FORMATS[-1] else ""
+            hint = "a shorter --context" + f", or --kv {narrower}" * bool(narrower)
+            more |= {NAME: (kept := keep_near(with_room_for(more), model.config.layers, near, hint)).size}
         if by_heads:                                    # frames come first: scores are for no more tokens than a chunk has
             most = with_room_for(more | scratch_of_heads(machine, graph, positions, 1)).chunk
             more |= scratch_of_heads(machine, graph, positions, most)

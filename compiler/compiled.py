@@ -297,6 +297,7 @@ class Compiled:
             (target.weights.region, self.layout.size, f"weights: {'' if ' in ' in kinds else 'matrices in '}{kinds}"),
             (target.caches.region, memory.cache_bytes - sum(memory.cache_start(base, memory.cached) for base in memory.layer_bytes),
              f"keys and values of {counted(outside, 'layer')}, {memory.context} positions, in {self.graph.values['keys'].format}"))
+        rows = [row for row in rows if row[1]]          # of caches that are all near there is none
         rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
                      + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")
                      + (f"; {residency.end - residency.start:,} bytes are what stays there" if residency.end else "")))

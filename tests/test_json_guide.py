@@ -200,11 +200,11 @@ def test_generate_eval_verify(written: Callable[..., Any], tmp_path: Path) -> No
                          written("generate", model, "ab", "-n", 2, *exact),
                          written("generate", long, "ab" * 70, "-n", 2, *cut, "--kv-near", "1M")])
     compare("eval", [written("eval", model, words, "--tokens", 8, *more) for more in (
-        share, (*share, "--predict"), exact,
-        ("--weights", "i8", "--activations", "i8"), ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT,
+        share, (*share, "--predict", "--in-page", "most"), exact, ("--weights", "i8", "--activations", "i8", "--pack", "auto"),
+        ("--prune", "magnitude:0.5", "--machine", "slim-llama", *BY_HEAD), ("--project", "monarch:4"), SELECT,
         ("--weights", "t2", "--reuse", "--machine", "slim-llama"))]
             + [written("eval", long, words, "--tokens", 8, *more) for more in (
-                cut, ("--kv-select", "starc:64", "--kv-select-from", 0))])
+                (*cut, "--kv-near", "1M"), ("--kv-select", "starc:64", "--kv-select-from", 0))])
 
 
 def test_verify(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_bench(written: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> 
                       for more in ((), ("--ffn-sparsity", 0.5), ("--ffn-sparsity", 0.5, "--predict"), ("--prompt", 4, "--depth", 5),
                                    ("--prune", "magnitude:0.5"), ("--project", "monarch:4"), SELECT, BY_HEAD,
                                    ("--kv-select", "starc:64", "--kv-select-from", 0), ("--prune-tokens", "1:128"),
-                                   ("--pack", "4"))])
+                                   ("--pack", "4"), ("--kv-near", "2M"))])
 
 
 def test_validate(written: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ _NOTHING = {                # options without which nothing is done, written or 
     "infer": "--what-if --by --json",
     "verify": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --dump --json",
     "eval": "--ffn-sparsity --kv-select --kv-near --adapter --pack --project --prune --prune-tokens --calibrate --json",
-    "bench": "--config --ffn-sparsity --kv-select --pack --project --prune --prune-tokens --what-if --by --json",
+    "bench": "--config --ffn-sparsity --kv-select --kv-near --pack --project --prune --prune-tokens --what-if --by --json",
     "validate": "--json", "compare": "--report",
     "sweep": " ".join(["--set --shape --config --prompt-file --text --scored --cluster --store --report --optimise", *(
         option.opts[0] for option in options_page.options(COMMANDS["compile"])

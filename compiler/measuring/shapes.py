@@ -180,10 +180,13 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
         return compile_model(part, machine=settings.machine or "slim", recipe=recipe, kv=settings.caches, chunk=settings.chunk,
                              sparsity=sparsity, context=context or min(part.config.context, CONTEXT))
 
-    if settings.prune_tokens:
-        if layers not in (None, model.config.layers):
-            raise ModelError(model.path, "--layers", got=f"{layers} of {model.config.layers} layers, and --prune-tokens",
-                             expected="all: layers behind a cut see fewer tokens than those before it")
+    for option, given, why in (
+            ("--prune-tokens", settings.prune_tokens, "layers behind a cut see fewer tokens than those before it"),
+            ("--kv-near", settings.kv_near, "whose keys and values stay near depends on all of them")):
+        if given and layers not in (None, model.config.layers):
+            raise ModelError(model.path, "--layers", got=f"{layers} of {model.config.layers} layers, and {option}",
+                             expected=f"all: {why}")
+    if settings.prune_tokens or settings.kv_near:
         layers = model.config.layers
     whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine
     sizes = {image.name: image.contents.size for image in whole.target.images(whole.layout)}

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from compiler.errors import ModelError
 from isa.regions import DRAM, FLASH
+from isa.text import counted
 
 if TYPE_CHECKING:
     from compiler.placing.memory_plan import MemoryPlan
@@ -57,11 +58,12 @@ class NearCaches:
 
 
 def parse_near(text: str) -> int:
-    """Bytes, of `65536`, `64K`, `1M`, `64K:dram`. Raises ModelError."""
+    """Bytes, of `65536`, `64K` (1,024 each), `1M`, `64K:dram`: whole numbers. Raises ModelError."""
     size, colon, region = text.partition(":")
     found = re.fullmatch(r"([0-9]{1,9})([KM]?)", size, re.ASCII)
     if not found or not int(found[1]):
-        raise ModelError("", OPTION, got=repr(text), expected="bytes of the scratchpad: 65536, 64K or 1M")
+        raise ModelError("", OPTION, got=repr(text), expected="bytes of the scratchpad: 65536, 64K or 1M",
+                         hint="a whole number; K stands for 1,024 bytes, M for 1,048,576")
     if region == FLASH:
         raise ModelError("", OPTION, got=repr(text), expected=f"SIZE or SIZE:{DRAM}",
                          hint="flash cannot be written by a program, and each token adds keys and values")
@@ -70,8 +72,8 @@ def parse_near(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def keep_near(memory: MemoryPlan, layers: int, budget: int) -> NearCaches:
-    """What is near in `budget` bytes. Raises ModelError if two layers have no room."""
+def keep_near(memory: MemoryPlan, layers: int, budget: int, hint: str = "") -> NearCaches:
+    """What is near in `budget` bytes. Raises ModelError, with the hint, if two layers have no room."""
     sizes = [sum(memory.cache_size(base, layer) for base in memory.layer_bytes) for layer in range(layers)]
 
     def needed(stays: int) -> int:
@@ -79,8 +81,8 @@ def keep_near(memory: MemoryPlan, layers: int, budget: int) -> NearCaches:
 
     fits = [stays for stays in range(layers + 1) if needed(stays) <= budget]
     if not fits:
-        raise ModelError("", OPTION, got=f"{budget:,} bytes", expected=f"at least {needed(0):,}: keys and values of two layers",
-                         hint="a shorter --context, or --kv i8")
+        raise ModelError("", OPTION, got=counted(budget, "byte", ","), hint=hint,
+                         expected=f"at least {needed(0):,}: keys and values of two layers")
     stays = fits[-1]
     before = sum(sizes[:stays])
     turns = tuple(layer for layer in range(stays, layers) if SHARE * sizes[layer] >= before + sizes[layer])

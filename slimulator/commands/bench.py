@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from slimulator.commands import shared
-from slimulator.commands.shared import BY, DATAFLOW, FILE, NO_TIME, THREADS, WHAT_IF, Printer
+from slimulator.commands.shared import BY, DATAFLOW, FILE, KV_NEAR, NO_TIME, THREADS, WHAT_IF, Printer
 
 _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_second", "tokens_per_cpu_second", "tokens",
          "seconds_to_first_token", "weight_bytes_per_second", "bandwidth", "share_of_bandwidth", "resident_bytes",
@@ -38,6 +38,7 @@ _HOST = ("prompt_tokens_per_second", "tokens_per_second", "best_tokens_per_secon
 @click.option("--kv-select", metavar="METHOD", help="What of keys and values each token looks at: starc:1024, think:0.4.")
 @click.option("--kv-select-from", type=click.IntRange(min=0), metavar="LAYER",
               help="With --kv-select starc: layers below this one look at all positions; by default 2.")
+@KV_NEAR
 @click.option("--prune-tokens", metavar="L:BUDGET,...",
               help="Leave out tokens of the prompt: before layer L at most BUDGET tokens go on. All layers are executed.")
 @click.option("--pack", type=click.Choice(["auto", "4", "8"]),
@@ -102,7 +103,7 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     from isa.text import counted
     settings = Settings(**{key: said[key] for key in (
         "machine", "weights", "context", "kv", "chunk", "sparsity", "project", "prune", "kv_select", "kv_select_from",
-        "prune_tokens", "pack", "dataflow")},
+        "kv_near", "prune_tokens", "pack", "dataflow")},
         predictor="i8" if said["predict"] else None)
     made = compile_random(name, settings, config=config, layers=said["layers"], progress=shared.progress(f"compiling {name}"),
                           waiting=shared.waiting, opened=shared.say_notes)
@@ -126,8 +127,8 @@ def _measure(say: Printer, name: str, config: Path | None, preset: Any, threads:
     figures = {
         "weights": program.meta["model"]["weights"], "kv": said["kv"], "machine": said["machine"], "threads": threads,
         "layers": made.layers, "layers_executed": made.executed, "compile_seconds": made.seconds,
-        **{key: said[key] for key in ("dataflow", "sparsity", "project", "prune", "kv_select", "kv_select_from", "prune_tokens",
-                                      "pack") if said[key] is not None},
+        **{key: said[key] for key in ("dataflow", "sparsity", "project", "prune", "kv_select", "kv_select_from", "kv_near",
+                                      "prune_tokens", "pack") if said[key] is not None},
         **({"predictor": "i8"} if said["predict"] else {}),
         "weight_bytes": made.weight_bytes, "bank_bytes": made.bank_bytes, "cache_bytes": made.cache_bytes,
         "instructions_per_token": behind["counters"]["core.instructions"] // behind["positions"],
@@ -162,7 +163,7 @@ def _benchmarks(names: tuple[str, ...]) -> int:
 
 
 def _title(name: str, f: dict[str, Any]) -> str:
-    said = "".join(f", {key.replace('_', ' ')} {f[key]}" for key in ("kv_select", "prune_tokens") if key in f)
+    said = "".join(f", {key.replace('_', ' ')} {f[key]}" for key in ("kv_select", "kv_near", "prune_tokens") if key in f)
     return (f"{name} {f['weights']}{'' if f['kv'] == 'f32' else ', kv ' + f['kv']}{said}"
             f"{'' if f['machine'] == 'slim' else ' on ' + f['machine']}")
 

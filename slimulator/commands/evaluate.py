@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,8 @@ def evaluate_model(model: Path, text: Path, settings: Any, tokens: int, no_dense
         "model": str(model), "text": str(text), "weights": columns[-1].weights, "kv": settings.kv,
         "activations": settings.activations, "sparsity": settings.sparsity, "predictor": settings.predictor,
         "prune": settings.prune, "project": settings.project, "reuse": settings.reuse, "kv_select": settings.kv_select,
-        "kv_select_from": settings.kv_select_from,
+        "kv_select_from": settings.kv_select_from, "kv_near": settings.kv_near, "dataflow": settings.dataflow,
+        "pack": settings.pack, "in_page": settings.in_page,
         "prune_tokens": settings.prune_tokens, "prompts_cut": cut, "documents": len(documents),
         **columns[-1].scores.as_json(), **beside, "neurons": idle.as_json() if idle else None,
         "programs": [column.as_json() for column in columns]})
@@ -127,7 +128,14 @@ def _programs(model: Path, settings: Any, tokenizer: Path | None, no_dense: bool
                 raise
             say(f"note: there is no column of the checkpoint as it is: {error}")
     if dense not in (plain, settings):
-        programs[WHOLE] = Program.load(found(dense))
+        try:
+            programs[WHOLE] = Program.load(found(dense))
+        except ModelError as error:
+            if error.place != "--kv-near" or not settings.prune_tokens:
+                raise
+            say(f"note: {WHOLE} has its keys and values in the memory behind, as more of them are left: {error}")
+            if (dense := replace(dense, kv_near=None)) != plain or DENSE not in programs:
+                programs[WHOLE] = Program.load(found(dense))
     programs[PROGRAM] = Program.load(found(settings))
     return programs
 
@@ -141,8 +149,9 @@ def _made_of(name: str, program: Any, settings: Any) -> str:
     named = {"projected to": settings.project, "pruned by": settings.prune, "outputs reused over columns:": settings.reuse,
              "kv": settings.kv if settings.kv != "f32" else None, "activations": settings.activations,
              "ffn sparsity": settings.sparsity, "predicted by": settings.predictor, "kv select": settings.kv_select,
-             "of layers from": settings.kv_select_from,
-             "tokens": settings.prune_tokens}
+             "of layers from": settings.kv_select_from, "tokens": settings.prune_tokens, "dataflow": settings.dataflow,
+             "neurons in a page:": settings.in_page,
+             "kv near": settings.kv_near if "kv_near" in program.meta["model"] else None}
     return ", ".join([program.meta["model"]["weights"],
                       *(f"{words} {value}" for words, value in named.items() if value is not None)])
 

@@ -90,6 +90,12 @@ DATAFLOW = click.option(
          "that copy them to the scratchpad. The result is the same.")
 
 
+KV_NEAR = click.option(
+    "--kv-near", metavar="SIZE[:dram]",
+    help="Bytes of the scratchpad for keys and values (65536, 64K, 1M): those of the first layers stay there, the others take "
+         "turns and are fetched while the layer before attends. The result is the same.")
+
+
 def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> Callable[..., Any]:
     """The options of a command that compiles a checkpoint. It takes them as `settings`, a compiler.settings.Settings.
 
@@ -139,9 +145,7 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                           "starc:256: each head looks at 256 positions, by clusters of keys (STARC). This changes the result."),
         click.option("--kv-select-from", type=click.IntRange(min=0), metavar="LAYER",
                      help="With --kv-select starc: layers below this one look at all positions; by default 2."),
-        click.option("--kv-near", metavar="SIZE[:dram]",
-                     help="Bytes of the scratchpad for keys and values (65536, 64K, 1M): those of the first layers stay there, the "
-                          "others take turns and are fetched while the layer before attends. The result is the same."),
+        KV_NEAR,
         click.option("--chunk", type=int, metavar="N",
                      help="Tokens of the prompt that go through a layer together, so that its weights are read once for them; 1: "
                           "one after the other. By default as many as the scratchpad has room for, at most 64."),
