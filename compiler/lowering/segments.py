@@ -119,6 +119,7 @@ def _load(c: Lowering, to: str, name: str) -> str:
 
 
 def _save(c: Lowering, register: str, name: str) -> str:
+    """Code that stores to it."""
     return f"sd {register}, {name}, a5" if c.memory.sequences == 1 else f"{_address(name)};  sd {register}, 0(a5)"
 
 

@@ -133,8 +133,9 @@ def _programs(model: Path, settings: Any, tokenizer: Path | None, no_dense: bool
         except ModelError as error:
             if error.place != "--kv-near" or not settings.prune_tokens:
                 raise
-            say(f"note: {WHOLE} has its keys and values in the memory behind, as more of them are left: {error}")
-            if (dense := replace(dense, kv_near=None)) != plain or DENSE not in programs:
+            if (dense := replace(dense, kv_near=None)) != plain or DENSE not in programs:       # else the first column is it
+                say(f"note: {WHOLE}, which leaves out no tokens, has no keys and values near: {error.place} {settings.kv_near}: "
+                    f"{error.got}; expected {error.expected}")
                 programs[WHOLE] = Program.load(found(dense))
     programs[PROGRAM] = Program.load(found(settings))
     return programs

@@ -111,7 +111,9 @@ def sweep(names: tuple[str, ...], figures: tuple[str, ...], out: Path | None, wo
         else:
             results = run(study, out, workers=workers, pool=pool, store=store, told=_Shown())
     except StudyError as error:
-        raise click.UsageError(str(error)) from None
+        options = {option for parameter in click.get_current_context().command.params for option in parameter.opts}
+        dashes = "" if error.file or f"--{error.key}" not in options else "--"
+        raise click.UsageError(dashes + str(error).replace(f"{error.file}: error: ", f"{error.file}: ", 1)) from None
     except KeyboardInterrupt:
         say(f"interrupted: what is done is in {out}; the same command goes on with the rest")
         return 130

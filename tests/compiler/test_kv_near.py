@@ -163,6 +163,19 @@ def test_generate_says_what_moved(tmp_path: Path) -> None:
     assert "stay near the units, in 131,072 bytes of sram" in result.output
 
 
+def test_eval_scores_all_tokens_without_near_caches_where_they_have_no_room(tmp_path: Path) -> None:
+    """With cuts keys and values fit, without them they do not; these change no result."""
+    checkpoint, text, out = write_checkpoint(tmp_path / "model", context=400), tmp_path / "text", tmp_path / "out.json"
+    text.write_text("ab ba " * 100)
+    result = CliRunner().invoke(command, ["eval", str(checkpoint), str(text), "--tokens", "12", "--prune-tokens", "1:128+16",
+                                          "--kv-near", "140K", "--weights", "i8", "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "note: whole, which leaves out no tokens, has no keys and values near: --kv-near 140K: 143,360 bytes" in result.output
+    data = json.loads(out.read_text())
+    assert [each["name"] for each in data["programs"]] == ["dense", "whole", "program"] and data["kv_near"] == "140K"
+    assert "tokens 1:128+16, kv near 140K" in result.output
+
+
 @pytest.mark.parametrize("damage", [{"turns": [9]}, {"turns": [1.0]}, {"turns": 1}, {"stays": "1"}, {"position_bytes": 0}])
 def test_a_damaged_card_is_refused(damage: dict[str, Any]) -> None:
     card = {"vocab": 31, "context": 64, "hidden": 24, "chunk": 4, "layers": 3,
@@ -175,6 +188,7 @@ def test_a_damaged_card_is_refused(damage: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("text", "message"), [
     ("", "''; expected bytes"), ("0", "'0'; expected bytes of the scratchpad: 65536, 64K or 1M"), ("1G", "'1G'"), ("-4", "'-4'"),
+    ("1.5M", "hint: a whole number; K stands for 1,024 bytes, M for 1,048,576"),
     ("1M:flash", "flash cannot be written by a program"), ("1M:hbm", "expected SIZE or SIZE:dram"), ("1M:", "expected SIZE")])
 def test_what_the_option_refuses(text: str, message: str) -> None:
     with pytest.raises(ModelError, match="--kv-near") as error:
@@ -189,7 +203,10 @@ def test_what_the_option_refuses(text: str, message: str) -> None:
     ({"kv": Caches("f32", None, "tphs", 1 << 20)}, "--dataflow tphs"),
     ({"machine": "hpim"}, "which keeps keys and values in hbm; expected one that keeps them in dram"),
     ({"window": 9}, "attention looks at the last 9 positions"),
-    ({"kv": Caches(near=LAYER)}, f"{LAYER:,} bytes; expected at least {2 * LAYER:,}: keys and values of two layers")])
+    ({"kv": Caches(near=LAYER)}, f"{LAYER:,} bytes; expected at least {2 * LAYER:,}: keys and values of two layers"),
+    ({"kv": Caches(near=1)}, "--kv-near: 1 byte; expected at least"),
+    ({"kv": Caches(near=1)}, "hint: a shorter --context, or --kv i8"),
+    ({"kv": Caches("i8", near=1)}, "hint: a shorter --context")])
 def test_what_cannot_be_combined(options: dict[str, Any], message: str) -> None:
     options = {"kv": Caches(near=1 << 20), **options}
     model = random_model(replace(SMALL, window=options.pop("window", 0)))
