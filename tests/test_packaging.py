@@ -11,6 +11,7 @@ import sys
 import tomllib
 import zipfile
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +46,7 @@ def requirements() -> dict[str, str]:
     return {re.split(r"[\[<>=!~ ]", line)[0]: line for line in several if not line.startswith("slimulator[")}
 
 
+@cache
 def imported(*folders: str) -> set[str]:
     """Top-level names that the Python files of some folders import."""
     found: set[str] = set()
