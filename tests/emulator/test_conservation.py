@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
@@ -41,17 +40,6 @@ from isa.traps import Trap
 PROGRAMS = sorted((Path(__file__).parents[2] / "programs").glob("*.s"))
 PROMPT = [5, 0, 7]
 MOST = 400              # instructions of a random program
-
-
-@cache
-def _begins(mnemonic: str, beginnings: tuple[str, ...]) -> bool:
-    return any(f"{mnemonic}.".startswith(beginning + ".") for beginning in beginnings)
-
-
-@cache
-def _settings(unit: str) -> tuple[str, ...]:
-    """CSRs of a unit that programs write."""
-    return tuple(name for name in CSRS if name.startswith(f"{unit}.") and CSRS[name].writable)
 
 
 @dataclass
@@ -88,7 +76,7 @@ class Seen:
             self.work = Counter({event: self.vectors * events for event, events in one.items()})
 
     def is_one_of(self, *beginnings: str) -> bool:
-        return _begins(self.row.mnemonic, beginnings)
+        return any(f"{self.row.mnemonic}.".startswith(beginning + ".") for beginning in beginnings)
 
     @property
     def planes(self) -> int:
@@ -579,7 +567,7 @@ def sums(program: Program, preset: Preset | str, most: int) -> dict[str, int]:
         address, size = step.reads[0] if step.reads and step.row.unit == "thr" else (regions["dram"].base, 0)
         reads = [(region_of(address), address, size) for address, size in step.reads]
         writes = [(region_of(address), address, data) for address, data in step.writes]
-        csrs = {name: machine.csr(name) for name in _settings(step.row.unit)}
+        csrs = {name: machine.csr(name) for name in CSRS if name.startswith(f"{step.row.unit}.") and CSRS[name].writable}
         in_banks = book.events(step.row.mnemonic, step.values, csrs, reads, writes) if step.row.unit == "pim" else Counter()
         seen = Seen(step.row, step.values, step.register[1] if step.register else 0,
                     reads, writes, csrs, machine.x[17], int(machine.state["lut.length"][0]) if "lut.length" in machine.state else 0,
