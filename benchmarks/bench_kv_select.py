@@ -13,11 +13,15 @@ import argparse
 import json
 import time
 
+import numpy as np
+
+import asm
 from compiler.measuring.measure import operation_kinds, prompt_of
 from compiler.measuring.shapes import compile_random
 from compiler.settings import Settings
 from emulator.machine import Machine
 from isa.program import Program
+from isa.regions import SRAM
 from isa.services import Host
 
 CHOOSE = {"starc:1024": ("cluster", "choose.rows"), "think:0.4": ("sum.squares", "append.kept")}        # first and last of a run
@@ -33,20 +37,34 @@ def ends_of(program: Program, kinds: tuple[str, str]) -> tuple[int, int]:
     return places[f"{section}.{int(number) - 1}"], places[found[kinds[1]]]
 
 
-def jump(offset: int) -> int:
-    """The word of `j`, forwards by so many bytes."""
-    return 0x6F | (offset >> 1 & 0x3FF) << 21 | (offset >> 11 & 1) << 20 | (offset >> 12 & 0xFF) << 12
+def instead(machine: Machine, program: Program, select: str, last: int, first: int) -> bytes:
+    """Code for `first` that goes on at `last`. Others use the place of the lists of rows, too: those of now are kept and copied."""
+    places, code = {symbol.name: symbol.value for symbol in program.symbols}, b""
+    if "rows" in places:
+        size, sram = 4 * program.meta["model"]["heads"] * int(select.partition(":")[2]), program.machine.region(SRAM)
+        kept = sram.base + sram.size - size
+        machine.breakpoints.add(last)
+        machine.run().unless_interrupted()
+        machine.breakpoints.remove(last)
+        machine.peek(kept, size)[:] = machine.peek(places["rows"], size)
+        step_seconds(machine, 1)                        # to the end of this token
+        lines = f"_start: li a6, {kept}\nli a7, {places['rows']}\nli t0, {size}\nfetch.copy a7, a6, t0\n"
+        code = asm.assemble(lines).sections[0].bytes()
+    offset = last - first - len(code)
+    j = 0x6F | (offset >> 1 & 0x3FF) << 21 | (offset >> 11 & 1) << 20 | (offset >> 12 & 0xFF) << 12
+    return code + j.to_bytes(4, "little")
 
 
 def step_seconds(machine: Machine, tokens: int) -> float:
     """Mean of so many tokens."""
     start = time.perf_counter()
     for _ in range(tokens):
-        machine.run().unless_interrupted()
+        result = machine.run().unless_interrupted()
+        assert result.reason == "breakpoint", result
     return (time.perf_counter() - start) / tokens
 
 
-def taken(program: Program, depth: int, kinds: tuple[str, str] | None) -> tuple[float, float]:
+def taken(program: Program, depth: int, select: str | None) -> tuple[float, float]:
     """(seconds of a step, seconds of the operations that choose) behind `depth` positions."""
     machine = Machine(program.machine, Host(prompt_of(program, depth)))
     machine.load(program)
@@ -55,15 +73,16 @@ def taken(program: Program, depth: int, kinds: tuple[str, str] | None) -> tuple[
     steps, others = list[float](), list[float]()
     for _ in range(TURNS):
         steps.append(step_seconds(machine, BLOCK))
-        if kinds:                                       # no block is complete meanwhile: its clustering would be lost
-            first, last = ends_of(program, kinds)
-            code = machine.peek(first, 4).view("<u4")
-            before, code[0] = int(code[0]), jump(last - first)
-            machine.code_changed(first, 4)
-            others.append(step_seconds(machine, WITHOUT))
-            code[0] = before
-            machine.code_changed(first, 4)
-            step_seconds(machine, BLOCK - WITHOUT)
+        if select:                                      # no block is complete meanwhile: its clustering would be lost
+            first, last = ends_of(program, CHOOSE[select])
+            jump = np.frombuffer(instead(machine, program, select, last, first), np.uint8)
+            code = machine.peek(first, len(jump))
+            before = code.copy()
+            for new, tokens in ((jump, WITHOUT), (before, BLOCK - WITHOUT - ("rows" in {each.name for each in program.symbols}))):
+                code[:] = new
+                machine.code_changed(first, len(jump))
+                others.append(step_seconds(machine, tokens))
+            others.pop()
     return min(steps), min(steps) - min(others) if others else 0.0
 
 
@@ -78,7 +97,7 @@ def main() -> None:
     def measured(select: str | None) -> tuple[float, float]:
         settings = Settings(weights="t2", context=arguments.depth + (2 * TURNS + 1) * BLOCK, kv=arguments.kv, kv_select=select)
         program = Program.load(compile_random(arguments.shape, settings, layers=arguments.layers).path)
-        return taken(program, arguments.depth, CHOOSE[select] if select else None)
+        return taken(program, arguments.depth, select)
 
     full, _ = measured(None)
     rows = {}
