@@ -14,9 +14,9 @@ PROMPT ?= Once upon a time
 demo: $(READY)
 	$(BIN)/slimulator generate "$(PROMPT)" -n 75
 
-# On all cores. Sharing out the tests does not change what they do: each makes its own machine and files. SOME: options of pytest.
+# On all cores. Sharing out the tests does not change what they do: each makes its own machine and files.
 test: $(READY)
-	$(BIN)/pytest --numprocesses=auto --dist=worksteal $(SOME)
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 # Random programs, operands and vectors that round badly, other ones each time: SLIMULATOR_FUZZ programs, by default a night's work.
 # In front of them every way to stop a run, 200 times each, at random moments.
