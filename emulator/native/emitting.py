@@ -66,4 +66,5 @@ def constant_array(builder: Any, name: str, element: Any, values: Sequence[int])
     if known is None:
         known = ir.GlobalVariable(builder.module, kind, name)
         known.linkage, known.global_constant, known.initializer = "internal", True, ir.Constant(kind, list(values))
+        known.align = 64            # rows of 64 bytes are cache lines
     return builder.ptrtoint(known, WORD)

@@ -1,4 +1,5 @@
-"""What the fast engine remembers of weights in writable memory: forgotten as soon as anything can have changed them."""
+"""What the fast engine remembers of weights in writable memory, packed ones too: forgotten as soon as anything can have changed
+them."""
 
 from __future__ import annotations
 
@@ -145,3 +146,58 @@ def test_machines_one_after_the_other_take_no_more_memory() -> None:
         machine = Machine("slim")
     assert resident() - before < 12 << 20           # of twice 16 MB
     del machine
+
+
+UNPACK = f"""
+    .text
+    .globl _start
+_start:
+    la s0, weights
+    la t0, table
+    csrw fetch.chunk_table, t0
+    csrwi fetch.table_rows, 2
+    csrwi fetch.chunk_bytes, 1
+    li t0, 64
+    csrw fetch.row_bytes, t0
+    la s2, rows
+    li s5, {ROWS}
+again:
+    fetch.unpack s7, s2, s0, s5
+    addi s6, s6, 1
+    {{change}}
+after:
+    li t0, 3
+    blt s6, t0, again
+    li a7, 93
+    ecall
+    .section .rodata.weights, "a"
+    .balign 64
+weights:
+    .zero {LEAST_CONSTANT}, 0x11
+    .data
+table: .byte 5, 250
+    .bss
+rows: .zero {64 * ROWS}
+"""
+
+
+@pytest.mark.parametrize("change", ["", "li t0, 0x22;  sb t0, 0(s0)", "li t0, 0x22;  sb t0, 90(s0)"])
+def test_packets_are_looked_at_again_where_a_program_has_written(change: str) -> None:
+    """All bytes are 0x11: widths of one bit. A head of 0x22 makes a row of 17 bytes out of one of 9."""
+    program = assemble(UNPACK.format(change=change))
+    fast, reference = finished(program, Machine), finished(program, ReferenceMachine)
+    assert fast.counters == reference.counters and fast.x[23] == reference.x[23]
+    assert fast.x[23] - program.address("weights") == 9 * ROWS + 8 * bool(change)
+    assert (fast.tensor("rows", f"u8[{64 * ROWS}]") == reference.tensor("rows", f"u8[{64 * ROWS}]")).all()
+    assert isinstance(fast, Machine) and "fetch.unpack" not in fast.handed_over
+
+
+def test_a_number_too_large_is_found_where_packets_were_sound() -> None:
+    """Number 2 of a table of two, in packets that were unpacked before."""
+    program = assemble(UNPACK.format(change="li t0, 0x2222;  sh t0, 90(s0);  li t0, 0xff;  sb t0, 95(s0)"))
+    for engine in (Machine, ReferenceMachine):
+        machine = engine("slim")
+        machine.load(program)
+        trap = machine.run().trap
+        assert trap and "is number 2; the table has 2 chunks" in trap.detail
+        assert machine.counter("fetch.ops") == 1

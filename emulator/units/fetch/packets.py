@@ -2,7 +2,7 @@
 
     total, wide = widths_above(widths, packets, most)   bits of a number, of all packets together; whether one has more than `most`
     largest_of(widths, place, packets, narrow)          the largest number of whole packets
-    looked_up(...)                                      the chunks of whole packets
+    looked_up(...)                                      the chunks of whole packets; where the packets end
 
 A packet is 32 numbers of up to 15 bits, 60 bytes at most. With AVX-512 one load has all of it: a permutation puts four numbers into
 each 64-bit word, which begin at one of its first bits, and one more instruction cuts them out. Chunks of a byte have numbers of up
@@ -85,8 +85,8 @@ def _row_of(builder: Any, name: str, values: list[int], number: Any) -> Vector:
     return Vector.load(builder, builder.add(constant_array(builder, name, I8, values), builder.mul(number, I64(SIZE))))
 
 
-def _each_packet(builder: Any, widths: Any, place: Any, packets: Any, do: Callable[[Any, Any, Vector], None]) -> None:
-    """Emit do(number of the packet, its width, its numbers as u16) for whole packets."""
+def _each_packet(builder: Any, widths: Any, place: Any, packets: Any, do: Callable[[Any, Any, Vector], None]) -> Any:
+    """Emit do(number of the packet, its width, its numbers as u16) for whole packets. The address behind them."""
     at = alloca_once(builder, I64)
     builder.store(place, at)
     with for_range(builder, packets, intp=I64) as loop:
@@ -100,6 +100,7 @@ def _each_packet(builder: Any, widths: Any, place: Any, packets: Any, do: Callab
         every = builder.insert_element(spread(kind, 0), mask, I32(0))
         do(loop.index, width, numbers & Vector(builder, shuffle(builder, every, every, [0] * kind.count)))
         builder.store(builder.add(builder.load(at), builder.shl(width, I64(2))), at)
+    return builder.load(at)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -146,14 +147,13 @@ def _gathered(typing: Any, size: Any, table: Any, widths: Any, place: Any, packe
                     found = builder.trunc(found, ir.VectorType(I16, 16))
                 builder.store(found, pointer(builder, start, found.type)).align = 1
 
-        _each_packet(builder, widths, place, packets, look_up)
-        return context.get_dummy_value()
-    return types.void(size, *[types.int64] * 5), emit
+        return _each_packet(builder, widths, place, packets, look_up)
+    return types.int64(size, *[types.int64] * 5), emit
 
 
-def _each_pair(builder: Any, widths: Any, place: Any, packets: Any, do: Callable[[Any, Vector, bool], None]) -> None:
+def _each_pair(builder: Any, widths: Any, place: Any, packets: Any, do: Callable[[Any, Vector, bool], None]) -> Any:
     """Emit do(number of the pair, numbers as u8, whether both are there) for whole packets, two at a time; a packet that is left
-    comes with 32 zeros."""
+    comes with 32 zeros. The address behind them."""
     at = alloca_once(builder, I64)
     builder.store(place, at)
 
@@ -171,6 +171,7 @@ def _each_pair(builder: Any, widths: Any, place: Any, packets: Any, do: Callable
         pair(loop.index, 255)
     with builder.if_then(builder.icmp_signed("!=", builder.and_(packets, I64(1)), I64(0))):
         pair(pairs, 15)
+    return builder.load(at)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -210,9 +211,8 @@ def _permuted(typing: Any, chunks: Any, table: Any, widths: Any, place: Any, pac
                 half = found.halves(I8)[0]
                 builder.store(half, pointer(builder, target, half.type)).align = 1
 
-        _each_pair(builder, widths, place, packets, look_up)
-        return context.get_dummy_value()
-    return types.void(chunks, *[types.int64] * 5), emit
+        return _each_pair(builder, widths, place, packets, look_up)
+    return types.int64(chunks, *[types.int64] * 5), emit
 
 
 # ------------------------------------------------------------------------------------------------ everywhere
@@ -259,6 +259,7 @@ def one_by_one(size, table, widths, place, packets, out):
         for i in range(PACKET):
             put_chunk(size, table + size * i64(number_at(place, width, i)), out + size * (PACKET * packet + i))
         place += 4 * width
+    return place
 
 
 @njit
@@ -281,24 +282,23 @@ if AVX512:
 
     @njit
     def looked_up(size, table, chunks, widths, place, packets, narrow, out):
-        """Put the chunks of whole packets, `size` bytes each (1, 2, 4 or 8), from a table of `chunks` to `out`. SPARE bytes behind
-        the packets may be read, and of the table 256 bytes of chunks of one, two more of chunks of two. narrow: no width is above
-        eight.
+        """Put the chunks of whole packets, `size` bytes each (1, 2, 4 or 8), from a table of `chunks` to `out`. The address behind
+        the packets, of which SPARE bytes may be read; of the table 256 bytes of chunks of one, two more of chunks of two. narrow:
+        no width is above eight.
 
         Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
         """
         if size == 1 and narrow and chunks <= NARROW:
-            _permuted(NARROW, table, widths, place, packets, out)
-        elif size == 1 and narrow and chunks <= BYTES:
-            _permuted(BYTES, table, widths, place, packets, out)
-        elif size == 2:
-            _gathered(2, table, widths, place, packets, out)
-        elif size == 4:
-            _gathered(4, table, widths, place, packets, out)
-        elif size == 8:
-            _gathered(8, table, widths, place, packets, out)
-        else:
-            one_by_one(size, table, widths, place, packets, out)
+            return _permuted(NARROW, table, widths, place, packets, out)
+        if size == 1 and narrow and chunks <= BYTES:
+            return _permuted(BYTES, table, widths, place, packets, out)
+        if size == 2:
+            return _gathered(2, table, widths, place, packets, out)
+        if size == 4:
+            return _gathered(4, table, widths, place, packets, out)
+        if size == 8:
+            return _gathered(8, table, widths, place, packets, out)
+        return one_by_one(size, table, widths, place, packets, out)
 else:
     @njit
     def largest_of(widths, place, packets, narrow):
@@ -307,8 +307,8 @@ else:
 
     @njit
     def looked_up(size, table, chunks, widths, place, packets, narrow, out):
-        """Put the chunks of whole packets, `size` bytes each (1, 2, 4 or 8), from a table to `out`.
+        """Put the chunks of whole packets, `size` bytes each (1, 2, 4 or 8), from a table to `out`. The address behind the packets.
 
         Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
         """
-        one_by_one(size, table, widths, place, packets, out)
+        return one_by_one(size, table, widths, place, packets, out)
