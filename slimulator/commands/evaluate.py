@@ -147,13 +147,15 @@ def _made_of(name: str, program: Any, settings: Any) -> str:
         settings = settings.plain()
     elif name == WHOLE:
         settings = settings.dense()
-    named = {"projected to": settings.project, "pruned by": settings.prune, "outputs reused over columns:": settings.reuse,
+    stored, asked = program.meta["model"]["weights"], settings.weights
+    named = {"asked for as": asked if asked and asked not in stored else None,
+             "projected to": settings.project, "pruned by": settings.prune, "outputs reused over columns:": settings.reuse,
              "kv": settings.kv if settings.kv != "f32" else None, "activations": settings.activations,
              "ffn sparsity": settings.sparsity, "predicted by": settings.predictor, "kv select": settings.kv_select,
              "of layers from": settings.kv_select_from, "tokens": settings.prune_tokens, "dataflow": settings.dataflow,
              "neurons in a page:": settings.in_page,
              "kv near": settings.kv_near if "kv_near" in program.meta["model"] else None}
-    return ", ".join([program.meta["model"]["weights"],
+    return ", ".join([stored,
                       *(f"{words} {value}" for words, value in named.items() if value is not None)])
 
 
