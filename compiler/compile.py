@@ -23,6 +23,7 @@ from compiler.lowering.data import MOST_STOPS
 from compiler.lowering.decoded import check_decoded, matrices
 from compiler.lowering.decoded import scratch as scratch_of_decoded
 from compiler.lowering.heads import scratch as scratch_of_heads
+from compiler.lowering.lut_parts import NIBBLES
 from compiler.lowering.lut_parts import scratch as scratch_of_parts
 from compiler.lowering.objects import has_objects
 from compiler.lowering.objects import scratch as scratch_of_objects
@@ -34,7 +35,7 @@ from compiler.lowering.search import Choice, choices, scarce
 from compiler.lowering.turns import SCRATCH as SCRATCH_OF_TURNS
 from compiler.model.model import Model
 from compiler.model.tensors import Tensor
-from compiler.passes.activation_parts import NARROW, with_parts
+from compiler.passes.activation_parts import PARTS, with_parts
 from compiler.passes.calibrate import with_thresholds
 from compiler.passes.dataflow import TPHS, by_head, check_dataflow, is_by_head
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
@@ -58,7 +59,7 @@ from isa.regions import DRAM, SRAM
 from isa.sparse import SparseLayout
 
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
-ACTIVATIONS = ("i8", NARROW, "f32")
+ACTIVATIONS = ("i8", *PARTS, "f32")
 MOST_SEQUENCES = 64             # that run side by side
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
@@ -124,14 +125,14 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
     if recipe and recipe.reuse:
         for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are read one by one"),
                                    ("--activations f32", activations == "f32", "sums of centres are integers, codes are decoded"),
-                                   (f"--activations {NARROW}", activations == NARROW, "sums of centres are those of 8 bits")):
+                                   (f"--activations {activations}", activations in PARTS, "sums of centres are those of 8 bits")):
             if given:
                 raise ModelError("", "--reuse", got=option, expected="one of them", hint=why)
-    if activations == NARROW:
+    if activations in PARTS:
         for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are multiplied by 8 bits"),
                                    (f"--dataflow {TPHS}", caches.dataflow == TPHS, "products by head are those of 8 bits")):
             if given:
-                raise ModelError("", f"--activations {NARROW}", got=option, expected="one of them", hint=why)
+                raise ModelError("", f"--activations {activations}", got=option, expected="one of them", hint=why)
     if recipe and recipe.pack:
         for option, given, why in (("--ffn-sparsity", sparsity is not None, "rows of active neurons are read one by one"),
                                    ("--activations f32", activations == "f32", "codes are decoded where they lie"),
@@ -204,8 +205,8 @@ def compile_model(model: Model, *, machine: Preset | str = "slim", recipe: Recip
             graph = by_objects(graph, quantised, found.share) if predictor and isinstance(found, Calibrated) else sparsify(
                 graph, quantised, share)
         graph = kind.with_products(preset, graph, quantised)
-        if activations == NARROW:
-            graph = with_parts(graph, quantised, preset)
+        if activations in PARTS:
+            graph = with_parts(graph, quantised, preset, activations)
         if cuts:
             graph = cut_prompts(graph, model.prune_tokens or PruneTokens(), cuts, positions)
         target = kind(preset, quantised, graph, int8=activations != "f32")
@@ -325,7 +326,8 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     rows = {"embedded_row": max(narrow)} if narrow else {}
     in_parts = matrices(graph, layout, ("gemv.i8", "gemv.i8.heads", "gemv.i8.active"))
     rows |= scratch_of_decoded(machine, decoded) | scratch_of_parts(machine, in_parts)
-    rows |= scratch_of_parts(machine, matrices(graph, layout, ("gemv.i8.parts",)), narrow=True)
+    for made_of, nibbles in NIBBLES.items():
+        rows |= scratch_of_parts(machine, matrices(graph, layout, (made_of,)), nibbles)
     rows |= scratch_of_chunks(layout)
     rows |= scratch_of_reuse(matrices(graph, layout, ("gemv.i8.reuse",)))
     if sparse and not predicted:

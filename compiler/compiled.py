@@ -209,9 +209,10 @@ class Compiled:
                        for layers, body in alike for role, placed in body.items()}
 
     @property
-    def int8_activations(self) -> bool:
-        """Whether integer weights are multiplied by int8 activations."""
-        return any(".i8" in op.kind and op.kind.startswith(("gemv", "collect")) for _, op in self.graph.steps())
+    def integer_activations(self) -> bool:
+        """Whether integer weights are multiplied by integer activations."""
+        return any({"i8", "i16"} & set(op.kind.split(".")) and op.kind.startswith(("gemv", "collect"))
+                   for _, op in self.graph.steps())
 
     @property
     def could_decode(self) -> bool:
@@ -343,10 +344,12 @@ class Compiled:
         if is_by_head(self.graph):
             tokens = memory.slots[SCORES].size // score_bytes(self.graph, memory.context)
             lines.append(f"a chunk goes through attention by head: keys and values of a head are read once for {tokens} tokens")
-        if self.int8_activations:
+        if self.integer_activations:
             instead = " (--activations f32 uses fp32)" if self.could_decode else ""
-            parts = ", in two parts of four bits" * any(op.kind == "gemv.i8.parts" for _, op in self.graph.steps())
-            lines.append(f"integer weights use int8 activations, one scale per vector{parts}{instead}")
+            done = {op.kind for _, op in self.graph.steps()}
+            wide, many = ("int16", "four") if "gemv.i16.parts" in done else ("int8", "two" * ("gemv.i8.parts" in done))
+            parts = f", in {many} parts of four bits" * bool(many)
+            lines.append(f"integer weights use {wide} activations, one scale per vector{parts}{instead}")
         if target.pairs and any(placed.format.book for _, body in self.layout.alike() for placed in body.values()):
             lines.append("codes of codebooks are looked up two at a time")
         if self.decodes:

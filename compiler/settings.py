@@ -41,7 +41,7 @@ class Settings:
     sparse     the sparse layout of the matrices of layers, "auto" or "off"; None: auto, or what a recipe says
     chunk      tokens of a prompt that go through a layer together; None: as many as there is room for
     sequences  how many run side by side; None: one
-    activations  of integer weights: i8 (as None), i8x4 or f32
+    activations  of integer weights: i8 (as None), i8x4, i16x4 or f32
     sparsity   "exact", or the share of neurons to leave alone by thresholds from the text `calibrate`
     predictor  the format of a predictor of these neurons; None: there is none
     in_page    how many of them share a page, one of placing/objects.py; None: a power of two

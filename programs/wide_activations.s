@@ -1,9 +1,10 @@
 # Activations of 16 bits in parts of four, as on Slim-Llama: ternary weights, 4 rows x 8 columns, small enough to check by hand.
 #
-# Shows: `lut.shift`. The tables of Slim-Llama hold activations of four bits; wider ones take several passes over the weights. The core
-# cuts each activation into four parts of -8..7, so that x = p0 + 16 p1 + 256 p2 + 4096 p3. Each part is a vector of its own, and
-# `lut.mac` adds its product shifted by 0, 4, 8 and 12. Sums are exact, so the result is that of the whole activations. Each pass
-# counts its steps: 16 bits take four times those of 4 bits, 8 bits twice.
+# Shows: `lut.part.i16` and `lut.shift`. The tables of Slim-Llama hold activations of four bits; wider ones take several passes over
+# the weights. An activation of 16 bits is cut into four parts, x = p0 + 16 p1 + 256 p2 + 4096 p3: the lower three are 0..15, the
+# uppermost -8..7. Each part is a vector of its own, and `lut.mac` adds its product shifted by 0, 4, 8 and 12. Sums are exact, so the
+# result is that of the whole activations. Each pass counts its steps: 16 bits take four times those of 4 bits, 8 bits twice.
+# `--activations i16x4` compiles models so.
 #
 # Expected output:
 #   row 0: -10738
@@ -32,9 +33,9 @@ weights:                            # (ROWS, COLUMNS) t2, two bytes a row
     t2       1,  0,  0,  0
     t2       1, -1,  1, -1
     t2       0,  0,  0,  0
-activations:                        # (COLUMNS) int16
-    .half   1000, -1, 20000, -32000, 129, -128, 255, 7
     .balign 4
+activations:                        # (COLUMNS) integers of 16 bits, in words, as vec.cvt.i32.f32 writes them
+    .word   1000, -1, 20000, -32000, 129, -128, 255, 7
 unit_scale:
     .float  1.0                     # activations are plain integers here
 
@@ -46,42 +47,25 @@ parts:      .zero PARTS * COLUMNS   # (PARTS, COLUMNS) int8
     .section .text
     .globl  _start
 _start:
-    la      t0, activations
-    la      t1, parts
-    li      t2, COLUMNS
-1:  lh      t3, 0(t0)               # an activation, cut into its parts
-    mv      t4, t1
-    li      t5, PARTS
-2:  addi    t6, t3, 8
-    andi    t6, t6, 15
-    addi    t6, t6, -8              # its lowest four bits as -8..7
-    sb      t6, 0(t4)
-    sub     t3, t3, t6
-    srai    t3, t3, 4
-    addi    t4, t4, COLUMNS
-    addi    t5, t5, -1
-    bnez    t5, 2b
-    addi    t0, t0, 2
-    addi    t1, t1, 1
-    addi    t2, t2, -1
-    bnez    t2, 1b
-
+    la      s0, activations
     la      a0, parts
     la      a1, unit_scale
     li      a2, COLUMNS
     la      a3, sums
     la      a4, weights
     li      a5, ROWS
-    li      s1, 0                   # how far the part is shifted
-3:  lut.build.i8 a0, a1, a2
-    csrw    lut.shift, s1
+    li      s1, 0                   # number of the part
+1:  lut.part.i16 a0, s0, s1, a2
+    lut.build.i8 a0, a1, a2
+    slli    t0, s1, 2
+    csrw    lut.shift, t0
     lut.mac.t2 a3, a4, a5           # sums[r] += (weights[r] . part) << shift
-    bnez    s1, 4f
+    bnez    s1, 2f
     csrr    s2, lut.steps           # of the first part
-4:  addi    a0, a0, COLUMNS
-    addi    s1, s1, 4
-    li      t0, 4 * PARTS
-    bne     s1, t0, 3b
+2:  addi    a0, a0, COLUMNS
+    addi    s1, s1, 1
+    li      t0, PARTS
+    bne     s1, t0, 1b
     sync.fence
 
     la      a0, sums

@@ -232,7 +232,7 @@ def quantised_graph(model: Model, compiled: Compiled, document: Document, progre
                       of_graph(Executor(compiled.graph, compiled.model)), progress)
     finite = bool(np.isfinite([*scores.bits, scores.divergence]).all())
     kv = compiled.graph.values["keys"].format
-    unrounded = compiled.decodes or (model.config.int8_activations and not compiled.int8_activations)     # by --activations f32
+    unrounded = compiled.decodes or (model.config.int8_activations and not compiled.integer_activations)     # by --activations f32
     exact = ({placed.format.name for placed in compiled.layout.every()} == {"f32"} == {kv} and "active" not in compiled.graph.values
              and not compiled.graph.cuts and not unrounded and not compiled.model.changed)
     said = ", ".join([compiled.layout.said(), *compiled.model.changed[:1],

@@ -28,7 +28,7 @@ class Arithmetic:
     """The functions that the executor needs.
 
     gemv       (rows, cols), (cols,) -> (rows,)             W x
-    gemv_codes codes (rows, cols), x int8 (cols,), its scale (1,) -> (rows,)
+    gemv_codes codes (rows, cols), x int8 or integers of 16 bits (cols,), its scale (1,) -> (rows,)
     gemv_half  fp16 bits (rows, cols), (cols,) -> (rows,)   W x in fp16
     mac_t      (rows, cols), (rows,) -> (cols,)             W^T h
     rmsnorm, layernorm  (n,), gain (n,), eps -> (n,)
@@ -50,7 +50,7 @@ class Arithmetic:
 def _group_sums(codes: Codes, x: npt.NDArray[np.int8]) -> F32:
     """Exact integer sums of each group, converted to fp32: (rows, groups).
 
-    The sums wrap at 32 bits like the machine's; 127 * 127 * 133,000 columns would be needed for that.
+    The sums wrap at 32 bits like the machine's; with int8 x 127 * 127 * 133,000 columns would be needed for that.
     """
     rows, cols = codes.values.shape
     products = codes.values.astype(np.int32) * x.astype(np.int32)

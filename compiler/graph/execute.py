@@ -29,6 +29,7 @@ Observer = Callable[[int | None, Op, tuple[Any, ...]], None]
 """Called after each operation with its layer (None outside), itself, and the arrays that it wrote."""
 
 KEEP = 1 << 30          # bytes of decoded weights
+LEAST_OF_16 = np.float32(2.0 ** -100)       # that the largest of activations of 16 bits counts as
 
 
 class Executor(BankOperations, ReuseOperations, SelectOperations, PromptOperations):
@@ -127,6 +128,16 @@ class Executor(BankOperations, ReuseOperations, SelectOperations, PromptOperatio
     def _gemv_i8_parts(self, x: Any, scale: F32, *, W: str) -> F32:
         lower, upper = x & 15, x >> 4
         return self._gemv_i8(lower + 16 * upper, scale, W=W)            # sums are exact: with both as with the whole
+
+    def _quantise_i16(self, x: F32) -> tuple[Any, F32]:
+        with np.errstate(all="ignore"):         # of NaN and infinity
+            largest = np.maximum(exact.largest_magnitude(x), LEAST_OF_16)
+            most, limit = np.full(1, largest, np.float32), np.float32(32767)
+            return exact.i32_from_f32(x * (limit / most)), exact.canonical(most / limit)
+
+    def _gemv_i16_parts(self, x: Any, scale: F32, *, W: str) -> F32:
+        lower = sum((x >> shift & 15) << shift for shift in (0, 4, 8))
+        return self._gemv_i8(lower + ((((x >> 12) + 8 & 15) - 8) << 12), scale, W=W)
 
     _gemv_heads, _gemv_i8_heads = _gemv, _gemv_i8
 

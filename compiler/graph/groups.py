@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from compiler.graph.ops import Graph, Op
 
 TOGETHER = ("gemv", "gemv.i8", "gemv.decoded", "gemv.sparse", "gemv.i8.sparse", "gemv.i8.cim", "gemv.i8.reuse",
-            "gemv.i8.parts")
+            "gemv.i8.parts", "gemv.i16.parts")
 """Kinds that are done for all tokens of a chunk: products whose matrix is the same for each token, all rows of it."""
 BY_HEAD = ("gemv.heads", "gemv.i8.heads")
 """Kinds that begin a group that is done by head."""

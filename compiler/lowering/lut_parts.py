@@ -1,6 +1,6 @@
 """Products of matrices with more columns than the LUT unit holds activations: part after part of the columns. And those of bipolar
 weights, for which there is no lut.gemv: bit plane after bit plane of the weights. And those that are asked for with activations in
-two parts of four bits, as tables of four bits take them: the lower four bits, 0..15, then the upper ones, -8..7, shifted by four.
+parts of four bits, as tables of four bits take them: the lower ones, 0..15, then the uppermost, -8..7, each shifted by its place.
 
     for each group of columns with a scale:  sums = 0;  for each part of it: load its activations, or four bits of them, add its
                                              products (lut.mac, or lut.xnor of each plane, shifted by its place)
@@ -15,21 +15,25 @@ from collections.abc import Iterable
 
 from compiler.errors import ModelError
 from compiler.formats.weight_format import WeightFormat
+from compiler.graph import Op
+from compiler.graph.execute import LEAST_OF_16
 from compiler.lowering.emit import Source, bits, number
-from compiler.lowering.lower import ONE, Lowering
+from compiler.lowering.lower import ONE, Lowering, lowers
 from compiler.lowering.tiles import Tile
+from compiler.placing.memory_plan import BYTES
 from compiler.placing.weights import Placed
 from isa.preset import Preset
 from isa.regions import SRAM
 
-NIBBLES = 2                 # parts of four bits of an activation
+NIBBLES = {"gemv.i8.parts": 2, "gemv.i16.parts": 4}     # kinds that take activations in parts of four bits: how many
+RANGE = "activation_range"   # two fp32 numbers: a limit, then what activations of 16 bits are multiplied by
 SHARE = 1 / 16              # of the scratchpad, at most, for the sums of the rows that are worked on at once
 
 
-def in_parts(machine: Preset, placed: Placed, narrow: bool = False) -> bool:
+def in_parts(machine: Preset, placed: Placed, nibbles: int = 0) -> bool:
     """Whether a matrix is multiplied by several operations: it has more columns than the tables of a machine hold activations, or
-    bit planes, or is multiplied by four bits of the activations at a time (`narrow`)."""
-    return narrow or placed.format.planes > 0 or placed.shape[1] > machine.parameter("lut.activations")
+    bit planes, or is multiplied by four bits of the activations at a time, so many times (`nibbles`)."""
+    return nibbles > 0 or placed.format.planes > 0 or placed.shape[1] > machine.parameter("lut.activations")
 
 
 def _per_byte(form: WeightFormat) -> int:
@@ -59,16 +63,17 @@ def parts(machine: Preset, placed: Placed) -> list[list[range]]:
             for first in range(0, cols, group)]
 
 
-def scratch(machine: Preset, matrices: Iterable[Placed], *, narrow: bool = False) -> dict[str, int]:
-    """Bytes of scratch for the products of these matrices, by name. narrow: with four bits of the activations at a time."""
+def scratch(machine: Preset, matrices: Iterable[Placed], nibbles: int = 0) -> dict[str, int]:
+    """Bytes of scratch for the products of these matrices, by name. nibbles: parts of four bits of the activations."""
     sizes: dict[str, int] = {}
     for placed in matrices:
-        if in_parts(machine, placed, narrow):
+        if in_parts(machine, placed, nibbles):
             groups, rows = len(parts(machine, placed)), _at_once(machine, placed)
             for name, size in (("part_sums", rows), ("group_sums", rows * groups * (groups > 1)), ("group_scales", rows * groups),
-                               ("group_ones", groups), ("activation_bits", (placed.shape[1] + 3) // 4 * narrow)):
+                               ("group_ones", groups), ("activation_bits", (placed.shape[1] + 3) // 4 * (nibbles > 0))):
                 sizes[name] = max(sizes.get(name, 0), 4 * size)
-    return {name: size for name, size in sizes.items() if size or name != "activation_bits"}
+    wide = {RANGE: 8} if nibbles == NIBBLES["gemv.i16.parts"] and sizes else {}
+    return {name: size for name, size in sizes.items() if size or name != "activation_bits"} | wide
 
 
 def _at_once(machine: Preset, placed: Placed) -> int:
@@ -77,38 +82,38 @@ def _at_once(machine: Preset, placed: Placed) -> int:
     return min(placed.rows, max(1, int(machine.region(SRAM).size * SHARE) // (4 + 8 * groups)))
 
 
-def load(c: Lowering, placed: Placed, codes: str, scale: str, tokens: Source = ONE, *, narrow: bool = False) -> None:
+def load(c: Lowering, placed: Placed, codes: str, scale: str, tokens: Source = ONE, *, nibbles: int = 0) -> None:
     """Load the activations of a matrix, those of so many tokens, into the LUT unit, if it holds all of a token at once."""
-    if not in_parts(c.memory.machine, placed, narrow):
+    if not in_parts(c.memory.machine, placed, nibbles):
         c.build(codes, scale, placed.shape[1], tokens)
 
 
 def product(c: Lowering, tile: Tile, placed: Placed, activations: tuple[str, str], result: str, to: Source, *,
-            narrow: bool = False) -> None:
-    """The rows of a tile times activations (codes, their scale): at `to`, in `result`, an element for each row. narrow: four bits
-    of the activations at a time."""
-    if in_parts(c.memory.machine, placed, narrow):
-        _in_parts(c, tile, placed, activations, result, to, narrow)
+            nibbles: int = 0) -> None:
+    """The rows of a tile times activations (codes, their scale): at `to`, in `result`, an element for each row. nibbles: parts of
+    four bits of the activations; 0: they are taken whole."""
+    if in_parts(c.memory.machine, placed, nibbles):
+        _in_parts(c, tile, placed, activations, result, to, nibbles)
         return
     c.emit.csr("lut.scale_group", placed.scale_group)
     c.emit.op(f"lut.gemv.{placed.format}", to, tile.at, tile.scales, tile.rows, writes=(result,))
 
 
-def _load_part(c: Lowering, part: range, activations: tuple[str, str], bits_from: int | None) -> None:
+def _load_part(c: Lowering, part: range, activations: tuple[str, str], nibble: int, nibbles: int) -> None:
     """Load the activations of some columns, or four bits of each."""
     e, (codes, scale), comment = c.emit, activations, f"columns {part.start:,} to {part.stop - 1:,}"
     source = codes
-    at = c.at(codes, part.start)
-    if bits_from is not None:
-        source, comment = "activation_bits", f"{comment}, bits {bits_from} to {bits_from + 3}"
-        e.op("lut.part.i8", c.at(source), at, number(bits_from // 4), number(len(part)), reads=(codes,), writes=(source,))
-        e.csr("lut.shift", bits_from)
+    at = c.at(codes, part.start * BYTES[c.graph.values[codes].format])
+    if nibbles:
+        source, comment = "activation_bits", f"{comment}, bits {4 * nibble} to {4 * nibble + 3}"
+        e.op(f"lut.part.i{4 * nibbles}", c.at(source), at, number(nibble), number(len(part)), reads=(codes,), writes=(source,))
+        e.csr("lut.shift", 4 * nibble)
         at = c.at(source)
     e.op("lut.build.i8", at, c.at(scale), number(len(part)), reads=(source, scale), comment=comment)
 
 
 def _in_parts(c: Lowering, tile: Tile, placed: Placed, activations: tuple[str, str], result: str, first: Source,
-              narrow: bool) -> None:
+              nibbles: int) -> None:
     e, machine = c.emit, c.memory.machine
     groups, most = parts(machine, placed), _at_once(machine, placed)
     per_byte, count, planes = _per_byte(placed.format) or 1, len(groups), placed.format.planes      # 1: there is one part
@@ -120,7 +125,7 @@ def _in_parts(c: Lowering, tile: Tile, placed: Placed, activations: tuple[str, s
     with e.taken(5) as (at, scales, to, left, here):
         for register, start in ((to, first), (at, tile.at), (scales, tile.scales), (left, tile.rows)):
             e.move(register, start)
-        for name, value in (("lut.scale_group", 0), *[("lut.shift", 0)] * (not narrow), ("lut.row_stride", placed.row_bytes),
+        for name, value in (("lut.scale_group", 0), *[("lut.shift", 0)] * (not nibbles), ("lut.row_stride", placed.row_bytes),
                             ("fetch.row_bytes", 4), ("fetch.src_stride", 0), ("fetch.dst_stride", 4 * count)):
             e.csr(name, value)
         name = c.name("parts")
@@ -136,9 +141,8 @@ def _in_parts(c: Lowering, tile: Tile, placed: Placed, activations: tuple[str, s
                     e.wait("vec", "fetch")              # the sums before are copied
                 e.op("vec.fill.32", sums, "zero", here, writes=("part_sums",))
                 e.wait("lut", "vec")
-                for part, bits_from in ((part, 4 * nibble if narrow else None)
-                                        for part in group for nibble in range(NIBBLES if narrow else 1)):
-                    _load_part(c, part, activations, bits_from)
+                for part, nibble in ((part, nibble) for part in group for nibble in range(nibbles or 1)):
+                    _load_part(c, part, activations, nibble, nibbles)
                     for plane in range(planes or 1):
                         if planes:
                             e.csr("lut.shift", plane)
@@ -169,3 +173,23 @@ def _in_parts(c: Lowering, tile: Tile, placed: Placed, activations: tuple[str, s
         e.line(f"sub {left}, {left}, {here};  j {name}")
         e.label(f"{name}_end")
         e.csr("lut.row_stride", 0)
+
+
+@lowers("quantise.i16")
+def quantise_16(c: Lowering, op: Op) -> None:
+    """Activations as integers of 16 bits, one scale for the vector. There is no instruction for it: the scale is a vector of one
+    element, and `vec.macT` of one row multiplies all activations by one number of memory."""
+    e, (codes, scale), x, one = c.emit, op.outputs, op.inputs[0], number(1)
+    limit, factor = c.at(RANGE), c.at(RANGE, 4)
+    e.op("vec.absmax.f32", "a6", c.at(x), c.length(x), reads=(x,))
+    e.op("vec.fill.32", c.at(scale), "a6", one, writes=(scale,))
+    e.op("vec.fill.32", limit, bits(float(LEAST_OF_16)), one, writes=(RANGE,))
+    e.op("vec.maximum.f32", c.at(scale), c.at(scale), limit, one, reads=(scale, RANGE), writes=(scale,))
+    e.op("vec.fill.32", limit, bits(32767.0), one, writes=(RANGE,))
+    e.op("vec.div.f32", factor, limit, c.at(scale), one, reads=(scale, RANGE), writes=(RANGE,))
+    e.op("vec.fill.32", c.at(codes), "zero", c.length(x), writes=(codes,))
+    e.csr("vec.cols", c.elements(x))
+    e.csr("vec.row_stride", 0)
+    e.op("vec.macT.f32", c.at(codes), c.at(x), factor, one, reads=(x, codes, RANGE), writes=(codes,))
+    e.op("vec.cvt.i32.f32", c.at(codes), c.at(codes), c.length(x), reads=(codes,), writes=(codes,))
+    e.op("vec.div.f32", c.at(scale), c.at(scale), limit, one, reads=(scale, RANGE), writes=(scale,))

@@ -150,10 +150,10 @@ def compiler_options(command: Callable[..., Any], *, programs: bool = False) -> 
                      help="Tokens of the prompt that go through a layer together, so that its weights are read once for them; 1: "
                           "one after the other. By default as many as the scratchpad has room for, at most 64."),
         DATAFLOW,
-        click.option("--activations", type=click.Choice(["i8", "i8x4", "f32"]),
+        click.option("--activations", type=click.Choice(["i8", "i8x4", "i16x4", "f32"]),
                      help="Format of activations for integer weights. i8, the default: int8, one scale per vector. i8x4: the same "
-                          "in two parts of four bits, as the tables of Slim-Llama hold them. f32: weights are decoded and "
-                          "multiplied on the vector unit."),
+                          "in two parts of four bits, as the tables of Slim-Llama hold them. i16x4: 16 bits in four such parts. "
+                          "f32: weights are decoded and multiplied on the vector unit."),
         click.option("--ffn-sparsity", "sparsity", metavar="exact|S", callback=_sparsity,
                      help="exact: read only the rows of neurons that are not zero, in models with relu or relu2. A number such as "
                           "0.5: skip this share of the neurons, by thresholds from --calibrate. This changes the result."),

@@ -132,7 +132,7 @@ def test_every_operation_is_that_of_the_dense_program(weights: str, how: str, sp
     tokens, runner = generated(program, made.machine)
     assert tokens == generated(dense.build(other), dense.machine)[0]
     assert {op.kind for op in made.graph.layer if op.kind.startswith("gemv")} == {
-        "gemv.i8.sparse" if made.int8_activations else "gemv.sparse"} and runner.counter("sp.macs")
+        "gemv.i8.sparse" if made.integer_activations else "gemv.sparse"} and runner.counter("sp.macs")
 
 
 @pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 3}, {"kv": "i8"}, {"kv": "f16", "chunk": 2}, {"sequences": 2}])

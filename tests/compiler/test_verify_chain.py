@@ -65,7 +65,7 @@ def test_a_model_whose_activations_are_no_longer_rounded_is_another(machine: str
         compile_model(model, machine=machine, recipe=read_recipe("f32"))
     for weights in ("f32", "i8"):
         compiled = compile_model(model, machine=machine, recipe=read_recipe(weights), activations="f32")
-        assert (compiled.decodes, compiled.int8_activations) == (weights == "i8", False)
+        assert (compiled.decodes, compiled.integer_activations) == (weights == "i8", False)
         check = quantised_graph(model, compiled, Document(TOKENS, 8))
         assert check.verdict == "pass" and ", activations f32: top-1" in check.text
         assert check.figures["kl_divergence"] > SAME

@@ -212,6 +212,7 @@ def test_builds_codebooks_decoders_and_planes(pair):
             pair.run("lut.codebook.f32", table=table, n=size)
         pair.run("lut.plane", dst=dst, x=x, bit=int(rng.integers(8)), n=n)
         pair.run("lut.part.i8", dst=dst, x=x, part=int(rng.integers(2)), n=n)
+        pair.run("lut.part.i16", dst=dst, x=scale, part=int(rng.integers(4)), n=min(n, built * scale_stride // 4))
         build(pair, rng, 3, 0, False)
         pair.set(lut__pairs=seed % 2)
         for name in ("c2", "c3", "c4"):

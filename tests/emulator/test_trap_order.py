@@ -137,6 +137,8 @@ def of_settings(row: Row, start: Start) -> list[Fault]:
             return [value(illegal, bit=8)]
         if name == "lut.part.i8":
             return [value(illegal, part=2)]
+        if name == "lut.part.i16":
+            return [value(illegal, part=4)]
         if "decode" in name:
             return []
         if "reuse" in name:

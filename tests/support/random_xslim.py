@@ -208,7 +208,7 @@ def operation(source: Source, row: Row, counted: bool = False) -> Lines:
 # Instructions that hand something on: unit state, an index list and its length, a tag, intermediate results. * is any suffix.
 CHAINS = (
     "lut.build.i8 lut.mac.*", "lut.build.i8 lut.gemv.*", "lut.build.i8 lut.macT.* lut.mac.*", "lut.build.b1 lut.xnor lut.mac.*",
-    "lut.part.i8 lut.build.i8 lut.mac.*",
+    "lut.part.i8 lut.build.i8 lut.mac.*", "vec.cvt.i32.f32 lut.part.i16 lut.build.i8 lut.mac.*",
     "lut.plane lut.build.b1 lut.xnor", "lut.build.i8 lut.xnor lut.xnor", "lut.build.b1 lut.gemv.*",
     "lut.codebook.i8 lut.build.i8 lut.mac.c* lut.gemv.c*",
     "lut.codebook.f32 lut.decode.*", "lut.build.i8 lut.mac.b1 lut.reuse.u8 lut.mac.t2",

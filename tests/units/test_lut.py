@@ -627,6 +627,23 @@ def test_parts_of_activations(codes):
     assert bench.get(x, "i1", len(codes)).tolist() == parts[1]
 
 
+@given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1) | st.integers(-(1 << 15), (1 << 15) - 1), max_size=30))
+def test_parts_of_activations_of_16_bits(codes):
+    bench = Bench()
+    x, dst = bench.put(np.array([*codes, 0], np.int32)), bench.put(np.full(31, 0xEE, np.uint8))
+    parts = []
+    for part in range(4):
+        bench.run("lut.part.i16", dst=dst, x=x, part=part, n=len(codes))
+        parts.append(bench.get(dst, "i1", len(codes)).tolist())
+        assert bench.get(dst + len(codes), "u1", 1).tolist() == [0xEE]
+    for p0, p1, p2, p3, code in zip(*parts, codes, strict=True):
+        assert all(0 <= part < 16 for part in (p0, p1, p2)) and -8 <= p3 < 8
+        value = p0 + 16 * p1 + 256 * p2 + 4096 * p3
+        assert -(1 << 15) <= value < 1 << 15 and (value - code) % (1 << 16) == 0
+    bench.run("lut.part.i16", dst=x, x=x, part=3, n=len(codes))                 # in place
+    assert bench.get(x, "i1", len(codes)).tolist() == parts[3]
+
+
 @pytest.mark.parametrize(("length", "rows"), [(1, 3), (8, 2), (9, 5), (0, 2)])
 @pytest.mark.parametrize("name", ["c2", "c3", "c4"])
 def test_pairs_of_codes(name, length, rows):
@@ -745,13 +762,15 @@ def test_a_byte_has_eight_planes():
         "bit 8 of a byte; expected 0..7")
 
 
-def test_a_byte_has_two_parts():
+def test_a_byte_has_two_parts_and_16_bits_have_four():
     bench = Bench()
     assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.part.i8", dst=bench.free, x=bench.free, part=2, n=1) == (
         "part 2 of an activation of 8 bits; expected 0 or 1")
+    assert refused(Cause.ILLEGAL_OPERAND, bench, "lut.part.i16", dst=bench.free, x=bench.free, part=4, n=1) == (
+        "part 4 of an activation of 16 bits; expected 0..3")
 
 
-@pytest.mark.parametrize("mnemonic", ["lut.decode.c4", "lut.plane", "lut.part.i8"])
+@pytest.mark.parametrize("mnemonic", ["lut.decode.c4", "lut.plane", "lut.part.i8", "lut.part.i16"])
 def test_impossible_lengths(mnemonic):
     bench = Bench()                                     # what is read is looked at before what is written
     refused(Cause.LOAD_ACCESS, bench, mnemonic, **operands_of(bench, mnemonic, n=1 << 28, bit=0, part=0))

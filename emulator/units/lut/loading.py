@@ -41,7 +41,7 @@ from isa.units.lut.products import FORMAT_NUMBERS
 
 BUILD = Build(LUT, VECTORS, SCALE_GROUP, CODES_STRIDE, SCALE_STRIDE, ACTIVATIONS, SCALES)
 
-i8, u8, i64, f32 = np.int8, np.uint8, np.int64, np.float32
+i8, u8, i32, i64, f32 = np.int8, np.uint8, np.int32, np.int64, np.float32
 
 # ------------------------------------------------------------------------------------------------ activations, codebooks
 
@@ -171,4 +171,14 @@ def lut_part_i8(dst, x, part, n):
     for i in range(n):
         value = load(x + i, i8)
         store(dst + i, i8(value >> i8(4) if part == 1 else value & i8(15)))
+    return DONE
+
+
+@kernel("lut.part.i16", overlap=IN_PLACE)
+def lut_part_i16(dst, x, part, n):
+    if not 0 <= part <= 3:
+        return PUNT
+    for i in range(n):
+        value = load(x + 4 * i, i32) >> i32(4 * part)
+        store(dst + i, i8((value + i32(8) & i32(15)) - i32(8) if part == 3 else value & i32(15)))
     return DONE

@@ -45,7 +45,8 @@ do. Inside the unit the vectors lie one behind the other, and so do their scales
 Weights kept as centre plus difference reuse the centre's result. The columns are cut into pieces, and each piece of a row belongs
 to one of a few centres: `lut.mac` makes the sums of the centres once, `lut.reuse` adds to each row those of its pieces, and
 `lut.mac` the mostly zero differences. Activations of 16 bits go as two int8 vectors, the upper with `lut.shift` = 8. Where tables
-hold four bits, those of 8 bits go in two parts: `lut.part.i8` cuts a part out, and the upper one goes with `lut.shift` = 4.
+hold four bits, those of 8 bits go in two parts: `lut.part.i8` cuts a part out, and the upper one goes with `lut.shift` = 4. Of
+16 bits there are four: `lut.part.i16` cuts one out, and part p goes with `lut.shift` = 4 * p.
 
 Codes of a codebook that lie side by side in a row can be looked up in pairs: with `lut.pairs` set, one look-up in a table of all
 pairs of values is two weights. It changes what is counted, never a result. The table follows from the codebook; that it takes no
@@ -78,9 +79,9 @@ read. Activations and scales in the unit that a build does not reach keep their 
 `lut.shift`, what was built, and in `lut.gemv` `lut.scale_group`; `lut.row_stride` is not looked at. A build with n = 0 checks
 `lut.mode`, `lut.shift` and `lut.vectors`, which with vectors of no activations must not be more than `lut.activations` either.
 
-`lut.decode`, `lut.plane` and `lut.part.i8` with n = 0 do nothing, but for bit > 7 or part > 1, which trap. Bits of a result of
-`lut.plane` behind the last are 0. What lies between rows of weights is neither read nor counted; from its first to its last byte a
-matrix lies in one region.
+`lut.decode`, `lut.plane` and `lut.part` with n = 0 do nothing, but for a bit or a part that there is not, which trap. Bits of a
+result of `lut.plane` behind the last are 0. What lies between rows of weights is neither read nor counted; from its first to its
+last byte a matrix lies in one region.
 
 `lut.mode` changes only what is counted: tables by the mode at the build, the rest by the mode at the product. The two may differ,
 and no result depends on them. Mode 0, LUT: a group of 4 weights is one look-up in a table of 4 activations. Mode 1, buffer:

@@ -73,3 +73,16 @@ def lut_part_i8(m, dst, x, part, n):
     if part > 1:
         raise Trap(Cause.ILLEGAL_OPERAND, part, f"part {part} of an activation of 8 bits; expected 0 or 1")
     m.write_i8(dst, m.read_i8(x, n) >> 4 if part else m.read_i8(x, n) & 15)
+
+
+@instruction("lut.part.i16     R4 opcode=0x2B funct3=5 funct2=3",
+             "v = the lower 16 bits of x[i], two's complement. dst[i] = part 0, 1 or 2: bits 4 * part to 4 * part + 3 of v, 0..15; "
+             "or part 3: its upper four bits, -8..7. v = sum over p of part p * 16**p",
+             operands="dst>i8[n] x<i32[n] part n",
+             example="vec.cvt.i32.f32 a1, a1, a3      # activations as integers of 16 bits\nli a2, 3\n"
+                     "lut.part.i16 a0, a1, a2, a3     # their upper four bits")
+def lut_part_i16(m, dst, x, part, n):
+    if part > 3:
+        raise Trap(Cause.ILLEGAL_OPERAND, part, f"part {part} of an activation of 16 bits; expected 0..3")
+    values = m.read_i32(x, n) >> 4 * part
+    m.write_i8(dst, (values + 8 & 15) - 8 if part == 3 else values & 15)

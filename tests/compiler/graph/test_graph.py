@@ -18,7 +18,7 @@ from compiler.graph import EXACT, KINDS, PLAIN, Executor, Graph, GraphError, Op,
 from compiler.graph.checks import CHECKS
 from compiler.model.model import Config, Rope, roles
 from compiler.model.tensors import Codes
-from compiler.passes.activation_parts import with_parts
+from compiler.passes.activation_parts import PARTS, with_parts
 from compiler.passes.dataflow import by_head
 from compiler.passes.kv_cache import KV_FORMATS, Attention, with_caches
 from compiler.passes.prune_tokens import cut_prompts, parse_prune_tokens
@@ -98,7 +98,8 @@ def test_kinds_are_all_made_by_some_model() -> None:
     asked = [parse_prune_tokens(f"{way}1:128") for way in ("", "ends@")]
     cut = {op.kind for kv in KV_FORMATS for unit in ("vec", "attn") for way in asked for _, ops in cut_prompts(
         with_caches(build(C), kv, Attention(unit)), way, way.points, C.context).named() for op in ops}
-    narrow = {op.kind for _, op in with_parts(quantise(random_model(C), read_recipe("i8"))[1], model, load_preset("slim")).steps()}
+    narrow = {op.kind for asked in PARTS for _, op in with_parts(
+        quantise(random_model(C), read_recipe("i8"))[1], model, load_preset("slim"), asked).steps()}
     centres = {op.kind for _, op in reuse_outputs(*binary, 64, load_preset("slim"))[1].steps()}
     selections = parse_select("think:0.5"), parse_select("starc:64", 0)
     chosen = {op.kind for kv in KV_FORMATS for select in selections for _, op in with_selection(
