@@ -150,6 +150,16 @@ def joined(builder: Any, low: Any, high: Any) -> Vector:
     return Vector(builder, shuffle(builder, low, high, range(2 * low.type.count)))
 
 
+def interleaved(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Elements of a power of two of vectors in turn: the first of each, the second of each and so on."""
+    if len(vectors) == 1:
+        return vectors
+    n = vectors[0].type.count
+    halves = zip(interleaved(builder, vectors[::2]), interleaved(builder, vectors[1::2]), strict=True)
+    return [shuffle(builder, a, b, [lane for i in range(start, start + n // 2) for lane in (i, n + i)])
+            for a, b in halves for start in (0, n // 2)]
+
+
 def prefetch(builder: Any, address: Any) -> None:
     """Have memory moved to the cache. Any address is allowed, also one where no memory is."""
     hints = [ir.Constant(I32, value) for value in (0, 2, 1)]            # for reading, to the second level, data

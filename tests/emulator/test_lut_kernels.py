@@ -118,6 +118,22 @@ def test_products(pair, operation, name):
         one_product(pair, operation, name, seed)
 
 
+@pytest.mark.parametrize("name", FORMAT_NAMES)
+def test_many_vectors(pair, name):
+    """Whole tiles of rows and vectors, and what is left of them, for each format; rows that end with memory too."""
+    for seed, (rows, vectors) in enumerate(((1, 6), (16, 16), (31, 17), (32, 64), (33, 32), (75, 33), (64, 7), (40, 49))):
+        rng = np.random.default_rng([seed, FORMAT_NAMES.index(name)])
+        pair.fresh()
+        length = int(rng.choice([length for length in LENGTHS[4:] if length * vectors <= 65536]))     # what the unit holds
+        build(pair, rng, length, 0, False, vectors)
+        W = place(pair, rng, packed(rng, name, rows, length))
+        pair.run(f"lut.mac.{name}", acc=results(pair, rng, vectors, rows, "<i4"), W=W, rows=rows)
+        w_group = int(rng.choice([0, length]))
+        pair.set(lut__scale_group=w_group)
+        scale = pair.put(numbers(rng, rows if w_group else 1))
+        pair.run(f"lut.gemv.{name}", y=results(pair, rng, vectors, rows, "<f4"), W=W, scale=scale, rows=rows)
+
+
 @pytest.mark.parametrize("cores", [1, 5])
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_read_only_weights_are_counted_once_and_for_all(name, cores):

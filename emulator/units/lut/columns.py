@@ -18,7 +18,7 @@ from emulator.native.emitting import alloca_once, for_range
 from emulator.native.features import AVX512
 from emulator.native.inlining import inline
 from emulator.native.machine_code import clear_bytes, move, store
-from emulator.simd.bytes64 import I8, I16, I32, I64, SIZE, Vector, dot, pointer, prefetch, shuffle, spread, vector_type
+from emulator.simd.bytes64 import I8, I16, I32, I64, SIZE, Vector, dot, interleaved, pointer, prefetch, shuffle, spread, vector_type
 from emulator.threads.parallel import add_events
 from emulator.units.lut.counts import Counts
 from emulator.units.lut.layouts import BIAS, BY_NUMBER, SLICES, ZERO, Layout, is_rewritten, rewrite, size_of
@@ -116,16 +116,6 @@ def column_products(typing: Any, fmt: Any, fours: Any, weights: Any, stride: Any
     return types.void(fmt, *[types.int64] * 10), emit
 
 
-def _interleaved(builder: Any, vectors: list[Any]) -> list[Any]:
-    """Elements of a power of two of vectors in turn: the first of each, the second of each and so on."""
-    if len(vectors) == 1:
-        return vectors
-    n = vectors[0].type.count
-    halves = zip(_interleaved(builder, vectors[::2]), _interleaved(builder, vectors[1::2]), strict=True)
-    return [shuffle(builder, a, b, [lane for i in range(start, start + n // 2) for lane in (i, n + i)])
-            for a, b in halves for start in (0, n // 2)]
-
-
 @intrinsic(prefer_literal=True)
 def sums_in_order(typing: Any, fmt: Any, words: Any, blocks: Any, bias: Any, out: Any) -> Any:
     """Reorder the int32 sums that column_products leaves at `words`: into the order of columns at `out`, those behind the last too.
@@ -154,7 +144,7 @@ def sums_in_order(typing: Any, fmt: Any, words: Any, blocks: Any, bias: Any, out
                     if layout.factor != 1:
                         value = builder.mul(value, spread(vector_type(I32), layout.factor))
                     vectors.append(builder.sub(value, biases))
-                ordered = _interleaved(builder, vectors)
+                ordered = interleaved(builder, vectors)
                 piece = min(FOUR * slices, 16)          # words that lie side by side: those of four bytes
                 for number in range(16 * slices // piece):
                     vector, first = divmod(number * piece, 16)

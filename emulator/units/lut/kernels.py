@@ -59,7 +59,7 @@ from emulator.units.lut.plain import (
     transposed_sums,
     unpack,
 )
-from emulator.units.lut.products import has_vector_code, has_words, places_for, scale_rows
+from emulator.units.lut.products import PASS, has_vector_code, has_words, places_for, some_scaled
 from emulator.units.vectors import accumulate, accumulators, group_count, spaced, store_f32
 from isa.units.lut.products import FORMAT_NUMBERS
 
@@ -276,8 +276,9 @@ def gemv(block, fmt, shape, y, W, scale, rows):
         sums = np.empty(places_for(vectors) * rows, np.int32)
         if not products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
             return PUNT
-        for v in range(vectors):
-            scale_rows(sums[v * rows:].ctypes.data, rows, scales, w_step, load(state(block, SCALES) + 4 * v, f32), y + v * between)
+        in_parallel(block, PASS * rows * vectors, vectors, 1, some_scaled, rows, sums.ctypes.data, scales, w_step,
+                    state(block, SCALES), y, between)
+        sums[0] = 0                 # keeps its memory alive until here
     elif extent > 0:
         result = np.empty(vectors * rows, np.float32)
         if not grouped(block, fmt, host, stride, extent, rows, vectors, length, group, groups, scales, w_step, x_step,

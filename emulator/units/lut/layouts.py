@@ -114,9 +114,9 @@ class Layout:
         return [v ^ self.flip if self.flip else v]
 
     def codes(self, opened: list[Vector], k: int, table: Vector | None, in_place: bool) -> tuple[Vector, int]:
-        """Slice k as unsigned bytes, and the largest that they can be. `in_place`: times its worth, as five digits always are."""
+        """Slice k as unsigned bytes, and the largest that they can be. `in_place`: times its worth."""
         if self.digits and k == 4:
-            return opened[1], 162
+            return (opened[1], 162) if in_place else (opened[1].shift_right(6) & 3, 2)      # 0, 81 and 162 to 0, 1 and 2
         v, place, mask = opened[k * self.bits // 8], self.place(k), (1 << self.bits) - 1
         if in_place:
             return v & (mask << place), mask << place
@@ -154,6 +154,7 @@ SLICES = tuple(layout.slices for layout in BY_NUMBER)
 FACTOR = tuple(layout.factor for layout in BY_NUMBER)
 BIAS = tuple(layout.bias for layout in BY_NUMBER)
 ZERO = tuple(layout.zero for layout in BY_NUMBER)
+IS_BOOK = tuple(layout.codebook for layout in BY_NUMBER)
 DEALT = tuple(SIZE * layout.slices * (1 + layout.is_split) for layout in BY_NUMBER)     # bytes of activations for 64 of weights
 
 # ------------------------------------------------------------------------------------------------ formats that are rewritten

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from emulator.native.features import AVX512
+from emulator.native.features import AMX, AVX512
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, clear_bytes, load, move, store
 from emulator.simd.folds import even, fold, odd
@@ -17,7 +17,20 @@ from emulator.simd.functions import canonical
 from emulator.simd.lanes import convert, put, put_up_to, spread, take, take_part, take_up_to
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut.counts import IS_COUNTED, entry_of, recall, remember
-from emulator.units.lut.layouts import BIAS, DEALT, FACTOR, FIVES, LOWER, SLICES, UPPER, is_rewritten, last_bytes, rewrite, size_of
+from emulator.units.lut.layouts import (
+    BIAS,
+    DEALT,
+    FACTOR,
+    FIVES,
+    IS_BOOK,
+    LOWER,
+    SLICES,
+    UPPER,
+    is_rewritten,
+    last_bytes,
+    rewrite,
+    size_of,
+)
 from emulator.units.lut.plain import (
     B1,
     I3,
@@ -31,6 +44,7 @@ from emulator.units.lut.plain import (
     most,
 )
 from emulator.units.lut.rows import deal, row_products, word_products
+from emulator.units.lut.tiles import ROOM, TOGETHER, by_tiles, end_tiles, order_tiles, start_tiles, tile_rows, whole_tiles
 
 LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
 LINE = 64
@@ -41,6 +55,7 @@ QUAD = 4                        # vectors that go together
 NEAR = 16 << 10                 # bytes of rows that stay in a first-level cache while all vectors pass
 GRAIN = 16                      # rows that a thread takes at least
 IN_PARTS = I3 if AVX512 else -1     # the format whose rows are multiplied in two parts
+PASS = 8                        # bytes that a pass over sums takes for each
 BY_CORE = 2                     # word of what is counted: weights that are not zero, look-ups, then the look-ups of each core
 
 u8, i8, i32, i64, f32 = np.uint8, np.int8, np.int32, np.int64, np.float32
@@ -135,8 +150,8 @@ def quads_of(vectors):
 
 @njit
 def places_for(vectors):
-    """Vectors that there is room for, so that every quad is a whole one."""
-    return max(vectors, QUAD * quads_of(vectors))
+    """Vectors that there is room for, so that every quad, or every tile, is a whole one."""
+    return whole_tiles(vectors) if by_tiles(vectors) else max(vectors, QUAD * quads_of(vectors))
 
 
 @njit
@@ -146,14 +161,15 @@ def passes_for(vectors):
 
 
 @inline
-def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vectors, length, dealt, apart, blocks, line, keep, book,
-                  sums, known, cores, found):
+def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vectors, length, dealt, apart, tiles, blocks, line, keep,
+                  book, sums, known, cores, found):
     """The sums of codes * x of rows first..last with all vectors, and unless they are known the counts: with several cores row by
-    row. by_vectors: of all rows in the passes first..last.
+    row. by_vectors: of all rows in the passes first..last. tiles: where activations are in the order of tiles; 0: they are not.
 
     Numbers alone, as `in_parallel` passes them.
     """
-    spare, counted = np.empty(LINE * (TAILS + 4) + ROWS * line, np.uint8), np.zeros(BY_CORE + cores, np.int64)
+    room = LINE * (TAILS + 3) + ROWS * line
+    spare, counted = np.empty(LINE + room + (ROOM if tiles != 0 else 0), np.uint8), np.zeros(BY_CORE + cores, np.int64)
     ignored = np.zeros(BY_CORE, np.int64)           # what the weights count, they count once
     at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
     quads = quads_of(vectors)
@@ -161,6 +177,9 @@ def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vecto
     if by_vectors:
         r, stop, one, others = 0, rows, first, last
     near = max(NEAR // line, 1) if vectors > 1 else rows
+    if AMX and tiles != 0:
+        near, others = max(NEAR // line, TOGETHER) // TOGETHER * TOGETHER, one
+        start_tiles()
     while r < stop:
         row, row_step, tail, tail_step, some = ready(i64(shape), host + r * stride, stride, min(stop - r, near), length, end, known,
                                                      at)
@@ -171,6 +190,9 @@ def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vecto
                 row_products(shape, 1, 1, together, row + i * row_step, row_step, dealt, 0, blocks, tail + i * tail_step, tail_step,
                              keep, book, sums + 4 * (r + i), 4, 0, events)
                 counted[BY_CORE + (r + i) % cores] += load(events + 8, i64) - before
+        if AMX and tiles != 0:
+            tile_rows(shape, some, row, row_step, blocks, tail, tail_step, tiles, whole_tiles(vectors), apart // LINE, book,
+                      at + room, sums + 4 * r, 4 * rows)
         for q in range(one, others):
             v, seen = QUAD * q if q < quads else q + (QUAD - 1) * quads, events if q == 0 else ignored.ctypes.data
             x, out = dealt + v * apart, sums + 4 * (v * rows + r)
@@ -180,8 +202,22 @@ def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vecto
             elif known or q > 0:
                 row_products(shape, 0, 1, some, row, row_step, x, 0, blocks, tail, tail_step, keep, book, out, 4, 0, seen)
         r += some
+    if AMX and tiles != 0:
+        end_tiles()
     add_events(found, counted)
     spare[0] = ignored[0] = 0   # keeps their memory alive until here
+
+
+@inline
+def some_biases(first, last, bias_of, factor, rows, length, x, sums):
+    """From sums of codes * x to those of weights * x, of the vectors first..last.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
+    for v in range(first, last):
+        bias, total = bias_of * sum_of(x + v * length, length), array(sums + 4 * v * rows, i32, rows)
+        for r in range(rows):
+            total[r] = factor * total[r] - bias
 
 
 @specialised
@@ -193,19 +229,23 @@ def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, s
     """
     step = LINE * SLICES[shape]
     blocks, all_blocks = length // step, (length + step - 1) // step
-    apart = all_blocks * DEALT[shape]
-    scratch = np.empty(places_for(vectors) * apart + LINE * (SLICES[shape] + 2), np.uint8)
+    apart, tiled = all_blocks * DEALT[shape], by_tiles(vectors)
+    dealt_bytes = places_for(vectors) * apart
+    scratch = np.empty((2 if tiled else 1) * dealt_bytes + LINE * (SLICES[shape] + 2), np.uint8)
     dealt = (scratch.ctypes.data + LINE - 1) & -LINE
-    keep = dealt + places_for(vectors) * apart
+    keep = dealt + dealt_bytes
+    tiles = keep + LINE * (SLICES[shape] + 1) if tiled else 0
     for v in range(vectors):
         prepare(shape, x + v * length, length, dealt + v * apart, keep, keep + LINE)
-    clear_bytes(dealt + vectors * apart, (places_for(vectors) - vectors) * apart)
-    by_vectors = vectors > QUAD and rows < 2 * GRAIN
+    clear_bytes(dealt + vectors * apart, dealt_bytes - vectors * apart)
+    if AMX and tiled:
+        order_tiles(places_for(vectors), dealt, apart, apart // LINE, tiles)
+    by_vectors = vectors > QUAD and rows < 2 * GRAIN and not tiled
     pieces = passes_for(vectors) if by_vectors else rows
     if not in_parallel(block, rows * all_blocks * LINE * vectors, pieces, 1 if by_vectors else GRAIN, some_row_sums, by_vectors,
-                       shape, host, stride, end, rows, vectors, length, dealt, apart, blocks, LINE * all_blocks, keep, book,
-                       sums.ctypes.data, known, cores, found.ctypes.data):
-        return False
+                       shape, host, stride, end, rows, vectors, length, dealt, apart, tiles, blocks, LINE * all_blocks, keep, book,
+                       sums.ctypes.data, known and not (tiled and IS_BOOK[shape]), cores, found.ctypes.data):
+        return False            # tiles count no weights, so with a codebook one vector is counted each time
     scratch[0] = 0              # keeps its memory alive until here
     return True
 
@@ -250,11 +290,7 @@ def row_sums(fmt, shape, block, host, stride, end, rows, vectors, length, x, boo
     if not known:
         found[BY_CORE] = most(found[BY_CORE:])
         remember(entry, i64(fmt), host, stride, rows, length, found)
-    for v in range(vectors):
-        bias = bias_of * sum_of(x + v * length, length)
-        total = sums[v * rows:(v + 1) * rows]
-        for r in range(rows):
-            total[r] = factor * total[r] - bias
+    in_parallel(block, PASS * rows * vectors, vectors, 1, some_biases, bias_of, factor, rows, length, x, sums.ctypes.data)
     step = LINE * SLICES[shape]
     collect(i64(fmt), mode, rows, length, rows * (-length % step), book, found, events)
     events[STEPS_LONGEST] = found[BY_CORE]
@@ -274,6 +310,16 @@ def scale_rows(sums, rows, w_scale, w_step, x_scale, y):
             factor = take_up_to(w_scale + 4 * r, np.float32, left, spread(f32(0))) * spread(x_scale)
         result = convert(take_up_to(sums + 4 * r, np.int32, left, spread(i32(0))), np.float32) * factor + spread(f32(0))
         put_up_to(y + 4 * r, canonical(result), left)
+
+
+@inline
+def some_scaled(first, last, rows, sums, w_scale, w_step, x_scales, y, apart):
+    """`scale_rows` of the vectors first..last; results of each are `apart` bytes behind those of the one before.
+
+    Numbers alone, as `in_parallel` passes them.
+    """
+    for v in range(first, last):
+        scale_rows(sums + 4 * v * rows, rows, w_scale, w_step, load(x_scales + 4 * v, f32), y + v * apart)
 
 
 # ------------------------------------------------------------------------------------------------ groups with scales
