@@ -4,6 +4,7 @@
     products.py     matrix times vector, row by row         columns.py      transposed products
     rows.py         64 bytes of a row times activations     layouts.py      how weights lie in 64 bytes
     counts.py       what lut.mode 0 counts along rows       reuse.py        lut.reuse
+    tiles.py        rows times many vectors, by tile registers
 """
 
 from emulator.units.lut import kernels, loading, reuse  # noqa: F401
