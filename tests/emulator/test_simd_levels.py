@@ -35,3 +35,25 @@ def test_every_kernel(level, part):
         pytest.skip(f"this processor has no {level}")
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout and "skipped" not in done.stdout
+
+
+COUNT_TILES = r"""
+import re
+from emulator.load_kernels import address, module_of
+from emulator.native import objects
+assert address("lut.mac.b1")
+code = objects._kept(module_of("lut.mac.b1"), "lut.mac.b1")
+print(len(re.findall(rb"\xC4\xE2[\x41\x49\x51\x59\x61\x69\x71\x79]\x5E[\xC0-\xFF]|\xC4\xE2\x78\x49\xC0", code)))
+"""
+"""How often a kernel has tdpbusd with any registers, and tilerelease."""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("level", LEVELS)
+def test_tile_registers_are_used_at_their_level_alone(level):
+    done = subprocess.run([sys.executable, "-c", COUNT_TILES], env=os.environ | {"SLIMULATOR_SIMD": level}, text=True,
+                          capture_output=True, cwd=ROOT, timeout=180)
+    if "on this processor" in done.stderr:
+        pytest.skip(f"this processor has no {level}")
+    assert done.returncode == 0, done.stderr
+    assert (int(done.stdout) > 0) == (level == "amx")

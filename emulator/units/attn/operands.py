@@ -119,12 +119,16 @@ def row_at(source: int, stride: int, rows: int, i: int) -> int:
 
 @inline
 def ask_for_bytes(p: int, size: int) -> None:
-    """Have the `size` bytes at p come from memory, AHEAD rows before they are needed.
+    """Have the `size` bytes at p come from memory, 256 at most, AHEAD rows before they are needed. No loop: it would stay one.
 
     A head's part of a row is too short for a host to notice by itself that the next rows follow.
     """
-    for byte in range(0, size, 64):
-        ask_for(p + byte)
+    ask_for(p)
+    if size > 64:
+        ask_for(p + 64)
+    if size > 128:
+        ask_for(p + 128)
+        ask_for(p + 192)
 
 
 @inline

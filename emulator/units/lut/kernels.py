@@ -17,6 +17,7 @@ from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut import products as lut_products
 from emulator.units.lut.columns import columns_apart, some_column_sums
 from emulator.units.lut.counts import FILLED, LONGEST_PAIRS, PAIRS, READS, buffered, is_buffered, toggles
+from emulator.units.lut.groups import grouped_sums, has_words
 from emulator.units.lut.layouts import layout_of_rows
 from emulator.units.lut.operands import (
     ACTIVATIONS,
@@ -59,7 +60,7 @@ from emulator.units.lut.plain import (
     transposed_sums,
     unpack,
 )
-from emulator.units.lut.products import PASS, has_vector_code, has_words, places_for, some_scaled
+from emulator.units.lut.products import PASS, has_vector_code, places_for, some_scaled
 from emulator.units.vectors import accumulate, accumulators, group_count, spaced, store_f32
 from isa.units.lut.products import FORMAT_NUMBERS
 
@@ -239,9 +240,8 @@ def grouped(block, fmt, host, stride, extent, rows, vectors, length, group, grou
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     if has_vector_code(i64(fmt), csr(block, MODE), length) and has_words(i64(fmt), group):
-        return lut_products.grouped_sums(fmt, block, host, stride, host + extent, rows, vectors, length, group,
-                                         state(block, ACTIVATIONS), state(block, BOOK_I8), scales, w_step, state(block, SCALES),
-                                         x_step, y, csr(block, MODE), cores, events)
+        return grouped_sums(fmt, block, host, stride, host + extent, rows, vectors, length, group, state(block, ACTIVATIONS),
+                            state(block, BOOK_I8), scales, w_step, state(block, SCALES), x_step, y, csr(block, MODE), cores, events)
     if not in_parallel(block, SLOW * rows * vectors * length, rows, 1, plain_grouped_sums, i64(fmt), block, host, stride, rows,
                        vectors, length, group, groups, y, scales, w_step, x_step, cores, events.ctypes.data):
         return False
@@ -276,8 +276,9 @@ def gemv(block, fmt, shape, y, W, scale, rows):
         sums = np.empty(places_for(vectors) * rows, np.int32)
         if not products(block, fmt, shape, host, stride, extent, rows, vectors, length, sums, cores, events):
             return PUNT
-        in_parallel(block, PASS * rows * vectors, vectors, 1, some_scaled, rows, sums.ctypes.data, scales, w_step,
-                    state(block, SCALES), y, between)
+        if not in_parallel(block, PASS * rows * vectors, vectors, 1, some_scaled, rows, sums.ctypes.data, scales, w_step,
+                           state(block, SCALES), y, between):
+            return PUNT
         sums[0] = 0                 # keeps its memory alive until here
     elif extent > 0:
         result = np.empty(vectors * rows, np.float32)

@@ -1,7 +1,7 @@
 """Matrix times vector for the formats that have vector code, in lut.mode 0: whole matrices, row by row.
 
-`row_sums` gives one integer for each row, `grouped_sums` one fp32 number: the scaled sum over the groups of the row. Each is
-compiled for one format at a time, so the format is a number in the source where they are called.
+`row_sums` gives one integer for each row. It is compiled for one format at a time, so the format is a number in the source where it
+is called. Where groups of columns have scales of their own: groups.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from numba import njit
 from emulator.native.features import AMX, AVX512
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, clear_bytes, load, move, store
-from emulator.simd.folds import even, fold, odd
 from emulator.simd.functions import canonical
-from emulator.simd.lanes import convert, put, put_up_to, spread, take, take_part, take_up_to
+from emulator.simd.lanes import convert, put_up_to, spread, take_up_to
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut.counts import IS_COUNTED, entry_of, recall, remember
 from emulator.units.lut.layouts import (
@@ -43,13 +42,12 @@ from emulator.units.lut.plain import (
     count_binary,
     most,
 )
-from emulator.units.lut.rows import deal, row_products, word_products
-from emulator.units.lut.tiles import ROOM, TOGETHER, by_tiles, end_tiles, order_tiles, start_tiles, tile_rows, whole_tiles
+from emulator.units.lut.rows import deal, row_products
+from emulator.units.lut.tiles import TOGETHER, by_tiles, end_tiles, order_tiles, room_for, start_tiles, tile_rows, whole_tiles
 
 LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
 LINE = 64
-ROWS = 4                        # rows whose groups are summed together
-WORDS = 1024                    # sums of words that stay in a first-level cache beside the activations
+ROWS = 4                        # rows that are rewritten together
 TAILS = 12                      # rows of FIVES whose last blocks are put in order together
 QUAD = 4                        # vectors that go together
 NEAR = 16 << 10                 # bytes of rows that stay in a first-level cache while all vectors pass
@@ -161,15 +159,16 @@ def passes_for(vectors):
 
 
 @inline
-def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vectors, length, dealt, apart, tiles, blocks, line, keep,
-                  book, sums, known, cores, found):
+def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vectors, length, dealt, apart, tiles, starts, blocks,
+                  line, keep, book, sums, known, cores, found):
     """The sums of codes * x of rows first..last with all vectors, and unless they are known the counts: with several cores row by
     row. by_vectors: of all rows in the passes first..last. tiles: where activations are in the order of tiles; 0: they are not.
+    Then sums begin with the int32 of each vector at `starts`.
 
     Numbers alone, as `in_parallel` passes them.
     """
-    room = LINE * (TAILS + 3) + ROWS * line
-    spare, counted = np.empty(LINE + room + (ROOM if tiles != 0 else 0), np.uint8), np.zeros(BY_CORE + cores, np.int64)
+    room, codes_room = LINE * (TAILS + 3) + ROWS * line, room_for(shape, line // LINE) if tiles != 0 else 0
+    spare, counted = np.empty(LINE + room + codes_room, np.uint8), np.zeros(BY_CORE + cores, np.int64)
     ignored = np.zeros(BY_CORE, np.int64)           # what the weights count, they count once
     at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
     quads = quads_of(vectors)
@@ -191,8 +190,8 @@ def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vecto
                              keep, book, sums + 4 * (r + i), 4, 0, events)
                 counted[BY_CORE + (r + i) % cores] += load(events + 8, i64) - before
         if AMX and tiles != 0:
-            tile_rows(shape, some, row, row_step, blocks, tail, tail_step, tiles, whole_tiles(vectors), apart // LINE, book,
-                      at + room, sums + 4 * r, 4 * rows)
+            tile_rows(shape, some, row, row_step, blocks, tail, tail_step, tiles, whole_tiles(vectors), apart // LINE, starts,
+                      book, at + room, sums + 4 * r, 4 * rows)
         for q in range(one, others):
             v, seen = QUAD * q if q < quads else q + (QUAD - 1) * quads, events if q == 0 else ignored.ctypes.data
             x, out = dealt + v * apart, sums + 4 * (v * rows + r)
@@ -221,9 +220,9 @@ def some_biases(first, last, bias_of, factor, rows, length, x, sums):
 
 
 @specialised
-def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, starts, sums, known, cores, found):
     """sums[v, r] int32 = sum over c of code[r, c] x[v, c], of rows that are seen as the layout `shape`; unless they are known, the
-    counts to found. False if it fails.
+    counts to found. False if it fails. starts: int32 for each vector, with which the sums of tiles begin.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
@@ -241,9 +240,9 @@ def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, s
     if AMX and tiled:
         order_tiles(places_for(vectors), dealt, apart, apart // LINE, tiles)
     by_vectors = vectors > QUAD and rows < 2 * GRAIN and not tiled
-    pieces = passes_for(vectors) if by_vectors else rows
-    if not in_parallel(block, rows * all_blocks * LINE * vectors, pieces, 1 if by_vectors else GRAIN, some_row_sums, by_vectors,
-                       shape, host, stride, end, rows, vectors, length, dealt, apart, tiles, blocks, LINE * all_blocks, keep, book,
+    pieces, grain = (passes_for(vectors), 1) if by_vectors else (rows, TOGETHER if tiled else GRAIN)
+    if not in_parallel(block, rows * all_blocks * LINE * vectors, pieces, grain, some_row_sums, by_vectors, shape, host,
+                       stride, end, rows, vectors, length, dealt, apart, tiles, starts, blocks, LINE * all_blocks, keep, book,
                        sums.ctypes.data, known and not (tiled and IS_BOOK[shape]), cores, found.ctypes.data):
         return False            # tiles count no weights, so with a codebook one vector is counted each time
     scratch[0] = 0              # keeps its memory alive until here
@@ -251,16 +250,16 @@ def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, s
 
 
 @specialised
-def part_sums(block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+def part_sums(block, host, stride, end, rows, vectors, length, x, book, starts, sums, known, cores, found):
     """As code_sums, of rows of i3 whose counts are known: the products of the lower two bits, less four times those of the upper.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
     upper = np.empty(len(sums), np.int32)
-    if not code_sums(LOWER, block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
+    if not code_sums(LOWER, block, host, stride, end, rows, vectors, length, x, book, starts, sums, known, cores, found):
         return False
-    if not code_sums(UPPER, block, host + size_of(LOWER, length), stride, end, rows, vectors, length, x, book, upper, known, cores,
-                     found):
+    if not code_sums(UPPER, block, host + size_of(LOWER, length), stride, end, rows, vectors, length, x, book, starts, upper,
+                     known, cores, found):
         return False
     for i in range(vectors * rows):
         sums[i] -= 4 * upper[i]
@@ -279,18 +278,25 @@ def row_sums(fmt, shape, block, host, stride, end, rows, vectors, length, x, boo
     found = np.zeros(BY_CORE + cores, np.int64)
     entry = entry_of(block, i64(fmt), host, stride, rows, length)
     known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
-    if fmt == IN_PARTS and known:
-        bias_of, factor = i32(0), i32(1)
-        if not part_sums(block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
-            return False
+    in_parts = fmt == IN_PARTS and known
+    bias_of, factor = (i32(0), i32(1)) if in_parts else (i32(BIAS[shape]), i32(FACTOR[shape]))
+    starts, biased = np.zeros(places_for(vectors), np.int32), by_tiles(vectors) and factor == 1
+    for v in range(vectors if biased else 0):
+        starts[v] = -bias_of * sum_of(x + v * length, length)
+    if in_parts:
+        done = part_sums(block, host, stride, end, rows, vectors, length, x, book, starts.ctypes.data, sums, known, cores, found)
     else:
-        bias_of, factor = i32(BIAS[shape]), i32(FACTOR[shape])
-        if not code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, sums, known, cores, found):
-            return False
+        done = code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, starts.ctypes.data, sums, known, cores,
+                         found)
+    if not done:
+        return False
     if not known:
         found[BY_CORE] = most(found[BY_CORE:])
         remember(entry, i64(fmt), host, stride, rows, length, found)
-    in_parallel(block, PASS * rows * vectors, vectors, 1, some_biases, bias_of, factor, rows, length, x, sums.ctypes.data)
+    if not biased and not in_parallel(block, PASS * rows * vectors, vectors, 1, some_biases, bias_of, factor, rows, length, x,
+                                      sums.ctypes.data):
+        return False
+    starts[0] = 0               # keeps its memory alive until here
     step = LINE * SLICES[shape]
     collect(i64(fmt), mode, rows, length, rows * (-length % step), book, found, events)
     events[STEPS_LONGEST] = found[BY_CORE]
@@ -320,153 +326,3 @@ def some_scaled(first, last, rows, sums, w_scale, w_step, x_scales, y, apart):
     """
     for v in range(first, last):
         scale_rows(sums + 4 * v * rows, rows, w_scale, w_step, load(x_scales + 4 * v, f32), y + v * apart)
-
-
-# ------------------------------------------------------------------------------------------------ groups with scales
-
-
-@njit
-def has_words(fmt, group):
-    """True if a group is whole 32-bit words of weights."""
-    return group % (4 * SLICES[fmt]) == 0
-
-
-@njit
-def add_pairs(words, n, out):
-    """(n + 1) / 2 sums of two neighbours of n int32. Reads up to 31 words more and writes up to 15; out may be words."""
-    for i in range((n + 31) >> 5):
-        a, b = take(words + 128 * i, np.int32), take(words + 128 * i + 64, np.int32)
-        put(out + 64 * i, even(a, b) + odd(a, b))
-
-
-@njit
-def group_sums(words, n, per_group, out):
-    """Address of the sums of `per_group` neighbours of the n int32 at `words`, n a multiple of it: there, or at `out`."""
-    while per_group & 1 == 0:
-        add_pairs(words, n, out)
-        words, n, per_group = out, n >> 1, per_group >> 1
-    if per_group > 1:
-        for g in range(n // per_group):
-            total = i32(0)
-            for i in range(g * per_group, (g + 1) * per_group):
-                total += load(words + 4 * i, i32)
-            store(out + 4 * g, total)
-        words = out
-    return words
-
-
-@njit
-def scaled_sum(fmt, sums, bias, w_scale, x_scale, groups):
-    """Lane sum over g of f32(factor * sums[g] - bias[g]) * (w_scale[g] * x_scale[g])."""
-    total = spread(f32(0))
-    factor = i32(FACTOR[fmt])
-    whole = groups & -16
-    for g in range(0, 4 * whole, 64):
-        s = take(sums + g, np.int32) * factor - take(bias + g, np.int32)
-        total = total + convert(s, np.float32) * (take(w_scale + g, np.float32) * take(x_scale + g, np.float32))
-    if whole < groups:
-        rest, g = groups - whole, 4 * whole
-        s = take_part(sums + g, np.int32, rest, spread(i32(0))) * factor - take_part(bias + g, np.int32, rest, spread(i32(0)))
-        scales = take_part(w_scale + g, np.float32, rest, spread(f32(0))) * take_part(x_scale + g, np.float32, rest, spread(f32(0)))
-        total = total + convert(s, np.float32) * scales
-    return fold(total)
-
-
-@njit
-def repeated(scale, step, groups, target):
-    """Address of `groups` scales: those at `scale`, or, for step 0, the one there repeated at `target`."""
-    if step != 0:
-        return scale
-    for g in range(groups):
-        store(target + 4 * g, load(scale, f32))
-    return target
-
-
-@inline
-def some_grouped_sums(first, last, fmt, host, stride, end, rows, vectors, length, dealt, apart, blocks, line, keep, book, row_words,
-                      per_group, groups, bias, w_scale, w_step, x_scale, y, known, cores, found):
-    """y[v, r] for the rows first..last, counted as `some_row_sums` does.
-
-    Numbers alone, as `in_parallel` passes them.
-    """
-    quads = quads_of(vectors)
-    together = QUAD if quads > 0 else 1
-    spare_size, size = LINE * (SLICES[fmt] + 3) + ROWS * line, 4 * row_words * ROWS * together + 2 * LINE
-    scratch, counted = np.zeros(spare_size + 2 * size, np.uint8), np.zeros(BY_CORE + cores, np.int64)
-    ignored = np.zeros(BY_CORE, np.int64)           # what the weights count, they count once
-    spare = (scratch.ctypes.data + LINE - 1) & -LINE
-    words, events = spare + spare_size - LINE, counted.ctypes.data
-    at_once = max(1, min(ROWS, WORDS // (row_words * together)))
-    per_row = row_words // per_group
-    r = first
-    while r < last:
-        row, row_step, tail, tail_step, some = ready(i64(fmt), host + r * stride, stride, min(last - r, at_once), length, end,
-                                                     known, spare)
-        if not known:
-            step = some if cores == 1 else 1
-            for i in range(0, some, step):
-                before = load(events + 8, i64)
-                word_products(fmt, 1, 1, step, row + i * row_step, row_step, dealt, 0, blocks, tail + i * tail_step, tail_step,
-                              keep, book, words + 4 * row_words * i, 4 * row_words, 0, events)
-                counted[BY_CORE + (r + i) % cores] += load(events + 8, i64) - before
-        for q in range(passes_for(vectors)):
-            v, these = QUAD * q if q < quads else q + (QUAD - 1) * quads, QUAD if q < quads else 1
-            x, seen = dealt + v * apart, events if q == 0 else ignored.ctypes.data
-            if q < quads:
-                word_products(fmt, 0, QUAD, some, row, row_step, x, apart, blocks, tail, tail_step, keep, book, words,
-                              4 * row_words, 4 * row_words * some, seen)
-            elif known or q > 0:
-                word_products(fmt, 0, 1, some, row, row_step, x, 0, blocks, tail, tail_step, keep, book, words, 4 * row_words, 0,
-                              seen)
-            sums = group_sums(words, these * some * row_words, per_group, words + size)
-            for each in range(min(these, vectors - v)):
-                for i in range(some):
-                    total = scaled_sum(i64(fmt), sums + 4 * (each * some + i) * per_row, bias + 4 * (v + each) * groups,
-                                       w_scale + (r + i) * groups * w_step, x_scale + 4 * (v + each) * groups, groups)
-                    store(y + 4 * ((v + each) * rows + r + i), total)
-        r += some
-    add_events(found, counted)
-    scratch[0] = ignored[0] = 0         # keeps their memory alive until here
-
-
-@specialised
-def grouped_sums(fmt, block, host, stride, end, rows, vectors, length, group, x, book, w_scale, w_step, x_scale, x_step, y, mode,
-                 cores, events):
-    """y[v, r] f32 = lane sum over g of f32(sum over c in g of W[r, c] x[v, c]) * (w_scale[r, g] x_scale[v, g]), more than one
-    group; the events are those of one vector. A step is 4, or 0 for one scale that goes for everything. False if it fails.
-
-    Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
-    """
-    step, per_word = LINE * SLICES[fmt], 4 * SLICES[fmt]
-    blocks, all_blocks = length // step, (length + step - 1) // step
-    groups = (length + group - 1) // group
-    per_group = group // per_word
-    row_words = (16 * all_blocks + per_group - 1) // per_group * per_group      # groups beyond the row have the sum 0
-    apart, places = all_blocks * DEALT[fmt], places_for(vectors)
-    scratch = np.empty(places * apart + (8 * vectors + 4) * groups + LINE * (SLICES[fmt] + 2), np.uint8)
-    found = np.zeros(BY_CORE + cores, np.int64)
-    dealt = (scratch.ctypes.data + LINE - 1) & -LINE
-    keep = dealt + places * apart
-    bias = keep + LINE * (SLICES[fmt] + 1)
-    w_scales = bias + 4 * vectors * groups
-    x_scales = w_scales + 4 * groups
-    for v in range(vectors):
-        prepare(fmt, x + v * length, length, dealt + v * apart, keep, keep + LINE)
-        for g in range(groups):
-            store(bias + 4 * (v * groups + g), i32(BIAS[fmt] * sum_of(x + v * length + g * group, min(group, length - g * group))))
-            store(x_scales + 4 * (v * groups + g), load(x_scale + 4 * (v * groups + g if x_step != 0 else v), f32))
-    clear_bytes(dealt + vectors * apart, (places - vectors) * apart)
-    w_scale = repeated(w_scale, w_step, groups, w_scales)
-    entry = entry_of(block, i64(fmt), host, stride, rows, length)
-    known = recall(entry, i64(fmt), host, stride, rows, length, found) or not IS_COUNTED[fmt]
-    if not in_parallel(block, rows * all_blocks * LINE * vectors, rows, GRAIN, some_grouped_sums, fmt, host, stride, end, rows,
-                       vectors, length, dealt, apart, blocks, LINE * all_blocks, keep, book, row_words, per_group, groups, bias,
-                       w_scale, w_step, x_scales, y, known, cores, found.ctypes.data):
-        return False
-    if not known:
-        found[BY_CORE] = most(found[BY_CORE:])
-        remember(entry, i64(fmt), host, stride, rows, length, found)
-    collect(i64(fmt), mode, rows, length, rows * (all_blocks * step - length), book, found, events)
-    events[STEPS_LONGEST] = found[BY_CORE]
-    scratch[0] = 0              # keeps its memory alive until here
-    return True
