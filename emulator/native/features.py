@@ -30,7 +30,7 @@ def _may_use_tiles() -> bool:
     """Ask for the tile registers, for all threads of this process. False if they are not given."""
     try:
         return bool(CDLL(None).syscall(c_long(_ARCH_PRCTL), c_long(_ASK_FOR), c_long(_TILE_DATA)) == 0)
-    except (OSError, AttributeError):           # no such C library
+    except (OSError, AttributeError, TypeError):        # no such C library
         return False
 
 

@@ -11,9 +11,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from emulator.errors import SimdError
+from emulator.native import features
 from emulator.native.features import LEVEL, LEVELS
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +60,14 @@ def test_tile_registers_are_used_at_their_level_alone(level):
         pytest.skip(f"this processor has no {level}")
     assert done.returncode == 0, done.stderr
     assert (int(done.stdout) > 0) == (level == "amx")
+
+
+def test_without_permission_for_tile_registers_the_next_level_is_taken(monkeypatch):
+    host = dict.fromkeys((*features._NEEDS["amx"], *features._NEEDS["avx2"]), True)
+    monkeypatch.setattr(features, "binding", SimpleNamespace(get_host_cpu_features=lambda: host))
+    monkeypatch.setattr(features, "_may_use_tiles", lambda: False)
+    monkeypatch.delenv("SLIMULATOR_SIMD", raising=False)
+    assert features._level() == "avx512"
+    monkeypatch.setenv("SLIMULATOR_SIMD", "amx")
+    with pytest.raises(SimdError, match="SLIMULATOR_SIMD=amx: expected one of portable, avx2, avx512 on this processor"):
+        features._level()
