@@ -41,7 +41,7 @@ from compiler.passes.dataflow import TPHS, by_head, check_dataflow, is_by_head
 from compiler.passes.kv_cache import KV_FORMATS, with_caches
 from compiler.passes.pack import can_pack, pack_chunks
 from compiler.passes.predict import by_objects, with_predictor
-from compiler.passes.prune_tokens import ENDS, PLACES, WAITING, PruneTokens, cut_prompts
+from compiler.passes.prune_tokens import PLACES, PROMPT_ENDS, WAITING, PruneTokens, cut_prompts
 from compiler.passes.quantise import quantise
 from compiler.passes.reuse import can_reuse, reuse_outputs
 from compiler.passes.select import Caches, with_selection
@@ -366,7 +366,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
         inside, outside = scratch_of_sampling(machine, model.config.vocab, room)
         memory.outside |= outside
         if graph.cuts and sequences:
-            memory.outside[ENDS] = 4 * model.config.dim * sequences
+            memory.outside[PROMPT_ENDS] = 4 * model.config.dim * sequences
         always = (*target.kept, *(NAME,) * bool(near))
         memory.add(inside, beside=("logits", *always, *think.kept(graph), *starc.kept(graph)))
         if near:

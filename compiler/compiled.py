@@ -33,7 +33,7 @@ from compiler.lowering.swaps import position_bytes
 from compiler.model.carried_tokenizer import packed
 from compiler.model.model import Model
 from compiler.passes.dataflow import TPHS, is_by_head
-from compiler.passes.prune_tokens import ENDS, PLACES, WAITING
+from compiler.passes.prune_tokens import PLACES, PROMPT_ENDS, WAITING
 from compiler.passes.select import said
 from compiler.passes.sparsify import BY_ROWS
 from compiler.placing.made import Made
@@ -302,7 +302,7 @@ class Compiled:
         rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
                      + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")
                      + (f"; {residency.end - residency.start:,} bytes are what stays there" if residency.end else "")))
-        waits = {name: size for name, size in memory.outside.items() if name in (WAITING, PLACES, ENDS)}
+        waits = {name: size for name, size in memory.outside.items() if name in (WAITING, PLACES, PROMPT_ENDS)}
         if waits:
             rows.append((target.outside.region, sum(waits.values()),
                          "hidden states and positions of a prompt, which wait before cuts"))

@@ -8,7 +8,7 @@
 A token behind the prompt has the next row of the caches of each segment: rows of a segment are fewer than places by `left_out`.
 
 Of several texts side by side (batch.py) the prompts go through all of this one after the other. The hidden state of the last token
-of each waits in ENDS. A step goes through the segments with the code of a chunk: `stepping` says so where a segment ends.
+of each waits in PROMPT_ENDS. A step goes through the segments with the code of a chunk: `stepping` says so where a segment ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from compiler.lowering.cuts import left_out
 from compiler.lowering.emit import FRAME, LAYERS_LEFT, POSITION, TOKEN, TOKENS_LEFT, number, symbol
 from compiler.lowering.layers import bodies, grouped, operations, strides, to_first_frame
 from compiler.lowering.lower import Lowering
-from compiler.passes.prune_tokens import ENDS, PLACES, WAITING
+from compiler.passes.prune_tokens import PLACES, PROMPT_ENDS, WAITING
 from isa.services import READ_TOKEN
 
 
@@ -109,8 +109,8 @@ def step(c: Lowering) -> None:
 
 
 def _end_of(c: Lowering, to: str, number_of: str) -> None:
-    """The place in ENDS of a text, in a register; `number_of` loads its number to a6."""
-    c.emit.line(f"{number_of};  li a7, {4 * c.graph.config.dim};  mul a6, a6, a7;  la {to}, {ENDS};  add {to}, {to}, a6")
+    """The place in PROMPT_ENDS of a text, in a register; `number_of` loads its number to a6."""
+    c.emit.line(f"{number_of};  li a7, {4 * c.graph.config.dim};  mul a6, a6, a7;  la {to}, {PROMPT_ENDS};  add {to}, {to}, a6")
 
 
 def _load(c: Lowering, to: str, name: str) -> str:

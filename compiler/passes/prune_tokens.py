@@ -31,7 +31,7 @@ NAMED = "sliminfer"
 SCORES, ENDS, RANDOM = "scores", "ends", "random"
 WAYS = (SCORES, ENDS, RANDOM)
 WAITING, PLACES, BLOCK_SCORES, KEPT = "waiting", "places", "scores_of_blocks", "kept"
-ENDS = "ends_of_prompts"
+PROMPT_ENDS = "ends_of_prompts"
 """Where hidden states of last tokens wait, where several texts run side by side: of each text one."""
 _SCORED = {"scores": "score.blocks", "scores.f16": "score.blocks.f16", "scores.i8": "score.blocks.i8",
            "scores.rows": "score.blocks", "scores.rows.f16": "score.blocks.f16", "scores.rows.i8": "score.blocks.rows.i8"}

@@ -20,7 +20,7 @@ from compiler.compile import compile_model
 from compiler.compiled import Compiled
 from compiler.formats.recipe import read_recipe
 from compiler.lowering.residency import cache_at
-from compiler.passes.prune_tokens import ENDS, parse_prune_tokens
+from compiler.passes.prune_tokens import PROMPT_ENDS, parse_prune_tokens
 from compiler.running.alive import tokens_alive
 from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from emulator.machine import Machine
@@ -151,7 +151,7 @@ def test_a_step_reads_weights_once() -> None:
 
 def test_what_waits_is_on_the_map() -> None:
     compiled, _ = made(CUTS, 4)
-    assert compiled.memory.outside == {"places": 4 * 256, "waiting": 4 * 16 * 256, ENDS: 4 * 16 * 4}
+    assert compiled.memory.outside == {"places": 4 * 256, "waiting": 4 * 16 * 256, PROMPT_ENDS: 4 * 16 * 4}
     said = compiled.summary()
     assert f"{4 * 257 * 16 + 4 * 256 - 64 + 4 * 16 * 4:,} bytes  hidden states and positions of a prompt, which wait" in said
     assert "prompts go through the layers one after the other" in said
