@@ -297,6 +297,9 @@ def test_layers_that_say_nothing_of_the_others(command: Command, config: Callabl
     for count in (2, 6):
         status, _, err = command("bench", "--config", file, "--layers", count)
         assert status == 1 and f"config.json: error: --layers: {count}; expected 3 to 5, the layers of the model" in err
+    config(max_position_embeddings=128)                         # the same file
+    status, _, err = command("bench", "--config", file, "--kv-select", "starc:64", "--kv-select-from", 3, "--layers", 3)
+    assert status == 1 and "--layers: 3; expected 4 to 5, the layers of the model" in err       # none of three would choose
     recipe.write_text('weights = "i8"\n[roles]\n"layers.1.down" = "f16"\n', encoding="utf-8")
     status, _, err = command("bench", "--config", file, "--weights", recipe, "--layers", 4)
     assert status == 1 and "--layers: 4 of 5 layers, which have different formats; expected all" in err and "hint: a recipe" in err

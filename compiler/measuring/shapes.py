@@ -151,8 +151,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     """The program of a shape, or of the model that the file `config` describes. The head gets 8 bits beside integer linears.
 
     settings  weights None: what the shape is measured with; sparsity: the share of neurons that feed-forward layers leave alone
-    layers    how many of them the program has, at least FEWEST. None: all; of a file with more than WHOLE bytes of weights
-              FEWEST, or IN_BANKS if matrices are in banks
+    layers    how many of them the program has, at least FEWEST, and one that chooses if settings.kv_select_from is set. None: all;
+              of a file with more than WHOLE bytes of weights as few as that, or IN_BANKS if matrices are in banks
     opened    is called with the model
     Raises ModelError for what is not supported or has no room, PresetError, CacheError, OSError.
     """
@@ -191,8 +191,9 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
     whole = compiled(model)                             # nothing is made yet: it says what does not fit the machine
     sizes = {image.name: image.contents.size for image in whole.target.images(whole.layout)}
     all_layers = model.config.layers
-    few = IN_BANKS if "banks" in sizes else FEWEST
-    count = _executed(whole, layers, all_layers if config is None or sum(sizes.values()) <= WHOLE else min(few, all_layers))
+    least = max(FEWEST, (settings.kv_select_from or 0) + 1)             # one of the last kind is among them
+    few = max(least, IN_BANKS) if "banks" in sizes else least
+    count = _executed(whole, layers, all_layers if config is None or sum(sizes.values()) <= WHOLE else min(few, all_layers), least)
     chosen = whole if count == all_layers else compiled(with_random_weights(        # of which nothing stays on the chip: all alike
         model.path, replace(model.config, layers=count), ternary=ternary)).alike()
     _check_host(chosen, count)
@@ -215,13 +216,13 @@ def _magnitudes(activation: str) -> F32:
     return found
 
 
-def _executed(whole: Compiled, wanted: int | None, usual: int) -> int:
-    """How many layers the program has. Raises ModelError for a number that says nothing of the other layers."""
+def _executed(whole: Compiled, wanted: int | None, usual: int, least: int) -> int:
+    """How many layers the program has, at least `least`. Raises ModelError for a number that says nothing of the other layers."""
     layers, alike = whole.model.config.layers, len(whole.layout.alike()) == 1
     count = wanted or (usual if alike else layers)
-    if count > layers or (count < min(FEWEST, layers)):
+    if count > layers or (count < min(least, layers)):
         raise ModelError(whole.model.path, "--layers", got=str(count),
-                         expected=(f"{FEWEST} to " if layers > FEWEST else "") + f"{layers}, the layers of the model")
+                         expected=(f"{least} to " if layers > least else "") + f"{layers}, the layers of the model")
     if count < layers and not alike:
         raise ModelError(whole.model.path, "--layers", got=f"{count} of {layers} layers, which have different formats",
                          expected="all: layers that are left out must be like those that are executed",
