@@ -41,7 +41,7 @@ def _attention(q: F32, keys: F32, values: F32, kv_heads: int, window: int) -> F3
             later = scores[:, first - oldest:]
             later[np.triu(np.ones(later.shape, bool), 1)] = -np.inf
             if window:
-                scores[np.tri(*scores.shape, first - oldest - window, bool)] = -np.inf
+                scores[np.tri(len(scores), scores.shape[1], first - oldest - window, bool)] = -np.inf
             scores -= scores.max(axis=1, keepdims=True)
             powers = np.exp(scores, out=scores)
             result[first:last, own] = powers @ values[oldest:last, other] / powers.sum(axis=1, keepdims=True)
