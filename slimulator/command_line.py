@@ -144,7 +144,10 @@ def _failed(error: Exception) -> int:
             return 1
         message = f"{error.filename or 'slimulator'}: error: {error.strerror or error}"
     else:
-        message = _mistake(error)
+        try:
+            message = _mistake(error)
+        except (MemoryError, ImportError) as shortage:                      # no space is left for the modules that know the error
+            message = _too_little_space(shortage)
     if message is None:
         raise error
     click.echo(_shown(message), err=True)

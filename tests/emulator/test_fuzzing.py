@@ -204,6 +204,8 @@ def test_what_is_drawn_reaches_everything():
             row = find(word)
             assert row is not None
             retired[row.mnemonic] += times
+        if TABLE.keys() - retired.keys() <= {"ebreak", "mret"}:
+            break
     assert SETTINGS.keys() == {csr.name for unit in UNITS.values() for csr in unit.csrs}
     assert TABLE.keys() - retired.keys() <= {"ebreak", "mret"}
     assert sum(retired[name] for name in registered()) > 2 * sum(by_reference[name] for name in registered())
