@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+try:                                # at once: where address space is short, it could not be loaded later
+    import resource
+except ImportError:                 # there are hosts without
+    resource = None                 # type: ignore[assignment]
+
 
 def most_address_space() -> int:
     """Bytes that this process may reserve in all, 0 where there is no limit."""
-    try:
-        import resource
-    except ImportError:             # there are hosts without
+    if resource is None:
         return 0
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return 0 if limit == resource.RLIM_INFINITY else limit
