@@ -31,6 +31,20 @@ def compiled_with(weights: str, activations: str | None = "i8x4", shape: str = "
                          **options)
 
 
+def equals_the_graph(compiled: Any, folder: Path, several: bool) -> None:
+    """Every operation of a program gives the bytes of the graph's; of one text, nothing begins before what it needs is done."""
+    program = compiled.build(folder)
+    compared, difference = compare(compiled, program, PROMPT, Machine)
+    assert difference is None, str(difference)
+    assert compared > 10 * len(PROMPT)
+    if not several:
+        runner = Machine(compiled.machine, Host(PROMPT[:2]))
+        runner.load(program)
+        runner.tensor("max_tokens", "i32[2]")[:] = 2, 0
+        hazards = HazardCheck(runner)
+        assert runner.run().reason == "exit" and hazards.hazards == []
+
+
 @pytest.mark.parametrize(("weights", "machine", "options"), [
     ("t2", "slim-llama", {}), ("b1", "slim", {"chunk": 1}), ("t5", "slim", {}), ("i4:8", "small", {}), ("i3", "slim", {}),
     ("c4:nf4:8:pairs", "slim-llama", {}), ("i8", "slim", {"sequences": 2})])
@@ -38,16 +52,7 @@ def test_every_operation_equals_the_graph(weights: str, machine: Any, options: d
     compiled = compiled_with(weights, machine=small_machine(16384) if machine == "small" else machine, **options)
     kinds = {op.kind for _, op in compiled.graph.steps()}
     assert "gemv.i8.parts" in kinds and "gemv.i8" not in kinds
-    program = compiled.build(tmp_path)
-    compared, difference = compare(compiled, program, PROMPT, Machine)
-    assert difference is None, str(difference)
-    assert compared > 10 * len(PROMPT)
-    if "sequences" not in options:
-        runner = Machine(compiled.machine, Host(PROMPT[:2]))
-        runner.load(program)
-        runner.tensor("max_tokens", "i32[2]")[:] = 2, 0
-        hazards = HazardCheck(runner)
-        assert runner.run().reason == "exit" and hazards.hazards == []
+    equals_the_graph(compiled, tmp_path, several="sequences" in options)
 
 
 @pytest.mark.parametrize(("weights", "machine", "options"), [
@@ -58,16 +63,7 @@ def test_every_operation_of_16_bits_equals_the_graph(weights: str, machine: Any,
     kinds = {op.kind for _, op in compiled.graph.steps()}
     assert {"quantise.i16", "gemv.i16.parts"} <= kinds and not {"quantise", "gemv.i8", "gemv.i8.parts"} & kinds
     assert "int16 activations, one scale per vector, in four parts of four bits" in compiled.summary()
-    program = compiled.build(tmp_path)
-    compared, difference = compare(compiled, program, PROMPT, Machine)
-    assert difference is None, str(difference)
-    assert compared > 10 * len(PROMPT)
-    if "sequences" not in options:
-        runner = Machine(compiled.machine, Host(PROMPT[:2]))
-        runner.load(program)
-        runner.tensor("max_tokens", "i32[2]")[:] = 2, 0
-        hazards = HazardCheck(runner)
-        assert runner.run().reason == "exit" and hazards.hazards == []
+    equals_the_graph(compiled, tmp_path, several="sequences" in options)
 
 
 def test_activations_of_16_bits() -> None:
