@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gnu
 import pytest
+from logged_runs import run
 
 from asm.disassembler import disassemble
 from emulator.debug.debugger import Debugger
@@ -14,7 +15,6 @@ from emulator.debug.session import Session
 from emulator.machine import Machine
 from isa.program import Program
 from isa.reference import ReferenceMachine
-from tests.emulator.test_trace import run
 
 START = """
         .globl  _start

@@ -13,25 +13,10 @@ import numpy as np
 import pytest
 import qemu
 from both_engines import run_program
+from c_programs import FREESTANDING, LEVELS, SOURCES, WORD, link, xorshift
 
 from asm import assemble
 from isa.program import Program
-
-SOURCES = Path(__file__).parent / "c"
-TARGET = ("-march=rv64im", "-mabi=lp64", "-mcmodel=medany", "-ffreestanding")
-LEVELS = ("-O0", "-O2", "-Os")
-WORD = (1 << 64) - 1
-
-
-def xorshift(count: int) -> list[int]:
-    """Marsaglia's xorshift64 with shifts 13, 7, 17."""
-    values, state = [], 88172645463325252
-    for _ in range(count):
-        state ^= state << 13 & WORD
-        state ^= state >> 7
-        state ^= state << 17 & WORD
-        values.append(state)
-    return values
 
 
 def expected() -> dict[str, int]:
@@ -63,13 +48,6 @@ def _quotient(dividend: int, divisor: int) -> int:
     return abs(dividend) // abs(divisor) * (1 if (dividend < 0) == (divisor < 0) else -1)
 
 
-def link(optimise: str, folder: Path, *frame: object) -> Path:
-    linked = folder / "checks.elf"
-    gnu.run("gcc", *TARGET, "-nostdlib", optimise, "-Wl,--build-id=none,--no-warn-rwx-segments", *frame, SOURCES / "checks.c",
-            "-lgcc", "-o", linked)
-    return linked
-
-
 def reported(output: bytes) -> dict[str, int]:
     return {name: int(value, 16) for name, value in (line.split() for line in output.decode().splitlines())}
 
@@ -94,7 +72,7 @@ def test_c_program_as_in_qemu(optimise: str, tmp_path: Path) -> None:
 def test_compiler_output_assembles_as_gnu_assembles_it(optimise: str, tmp_path: Path) -> None:
     """What GCC writes is assembly that nobody here chose: our sections and symbols equal GNU's."""
     written = tmp_path / "checks.s"
-    gnu.run("gcc", *TARGET, "-S", optimise, "-fno-asynchronous-unwind-tables", SOURCES / "checks.c", "-o", written)
+    gnu.run("gcc", *FREESTANDING, "-S", optimise, "-fno-asynchronous-unwind-tables", SOURCES / "checks.c", "-o", written)
     source = written.read_text(encoding="utf-8")
     gnu.assemble(source, tmp_path, "undefined")
     missing = gnu.run("nm", "-u", tmp_path / "undefined.o").split()[1::2]

@@ -6,26 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import gnu
-import htif
 import numpy as np
 import pytest
 import qemu
-
-from tests.oracle.test_gcc import SOURCES, WORD, xorshift
-
-TARGET = ("-march=rv64im", "-mabi=lp64", "-mcmodel=medany")      # with _zicsr GCC 12 finds no library that fits
-
-
-def build(name: str, optimise: str, folder: Path) -> Path:
-    """c/NAME.c with picolibc, our entry and our linker script. Skips the test without the library."""
-    if gnu.run("gcc", "-print-file-name=picolibc.specs").strip() == "picolibc.specs":
-        pytest.skip("picolibc-riscv64-unknown-elf is not installed")
-    linked = folder / f"{name}.elf"
-    gnu.run("gcc", "--specs=picolibc.specs", *TARGET, optimise,
-            "-Wall", "-Wextra", "-nostartfiles", "-Wl,--no-warn-rwx-segments", "-T", *(htif.FOLDER / file for file in htif.OF_C),
-            SOURCES / "console.c", SOURCES / f"{name}.c", "-o", linked)
-    return linked
+from c_programs import WITH_A_LIBRARY, WORD, link_with_library, xorshift
 
 
 def sort() -> Iterator[str]:
@@ -86,12 +70,13 @@ def print_() -> Iterator[str]:
 
 
 PROGRAMS = {"sort": (sort, 0), "sha256": (sha256, 0), "matrix": (matrix, 0), "print": (print_, 37)}
+assert tuple(PROGRAMS) == WITH_A_LIBRARY
 
 
 @pytest.mark.parametrize("optimise", ["-O2", "-Os"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program(name: str, optimise: str, tmp_path: Path) -> None:
     lines, exit_code = PROGRAMS[name]
-    done = qemu.agree(build(name, optimise, tmp_path))
+    done = qemu.agree(link_with_library(name, optimise, tmp_path))
     assert done.output.decode().splitlines() == list(lines())
     assert done.exit_code == exit_code

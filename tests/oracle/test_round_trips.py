@@ -7,12 +7,11 @@ from pathlib import Path
 import gnu
 import gnu_images
 import pytest
+from c_programs import LEVELS, SOURCES, WITH_A_LIBRARY, link, link_with_library
 from reassembly import differences
 
 from asm import assemble
 from isa.program import Program
-from tests.oracle import test_picolibc
-from tests.oracle.test_gcc import LEVELS, SOURCES, link
 
 KERNELS = sorted((SOURCES / "kernels").glob("*.c"))
 TARGET = ("-march=rv64im_zicsr", "-mabi=lp64", "-mcmodel=medany", "-ffreestanding", "-fno-asynchronous-unwind-tables")
@@ -60,6 +59,6 @@ def test_a_file_that_gnu_has_linked(level: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("aliases", [False, True])
-@pytest.mark.parametrize("name", test_picolibc.PROGRAMS)
+@pytest.mark.parametrize("name", WITH_A_LIBRARY)
 def test_a_file_with_a_c_library(name: str, aliases: bool, tmp_path: Path) -> None:
-    assert not differences(Program.load(test_picolibc.build(name, "-Os" if aliases else "-O2", tmp_path)), aliases=aliases)
+    assert not differences(Program.load(link_with_library(name, "-Os" if aliases else "-O2", tmp_path)), aliases=aliases)

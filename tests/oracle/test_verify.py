@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from random_models import TernaryTensor
-from transformers_models import LLAMA, SHORT, SIZES, TOKENS, make, our_logits, their_logits, torch, transformers
+from transformers_models import LLAMA, MODES, SHORT, SIZES, TOKENS, make, our_logits, save_bitnet, their_logits, torch, transformers
 
 from compiler.checking.against_transformers import TOLERANCE, Comparison
 from compiler.checking.verify_chain import float_graph
@@ -20,7 +20,6 @@ from compiler.frontends import load
 from compiler.graph import Executor
 from compiler.model.model import Model, Rope
 from compiler.model.tensors import AbsmeanTensor
-from tests.oracle.test_transformers import MODES, save_bitnet
 
 
 def test_the_float_graph_is_held_to_transformers(tmp_path: Path) -> None:

@@ -83,3 +83,26 @@ def margin(path: Path) -> float:
         executor.step(token)
     assert len(nearest) == len(SHORT) * model.config.layers * 4
     return min(nearest)
+
+
+MODES = {"autobitlinear": {"linear_class": "autobitlinear", "quantization_mode": "offline"},
+         "bitlinear": {"linear_class": "bitlinear", "quantization_mode": "offline"},
+         "online": {"linear_class": "autobitlinear", "quantization_mode": "online"}}
+
+
+def save_bitnet(folder: Path, mode: str, seed: int) -> None:
+    """A checkpoint with the linears of its layers packed by transformers' own pack_weights, or as floats for mode online."""
+    from transformers.integrations.bitnet import pack_weights
+
+    model = make("BitNetForCausalLM", seed, **LLAMA)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for name in [name for name in state if name.endswith("_proj.weight") and mode != "online"]:
+        state[name] = pack_weights(torch.sign(state[name]) * (state[name].abs() > 0.07))
+        scale = state[name].float().mean().reshape(1) / 400
+        state[name.replace("weight", "weight_scale")] = 1 / scale if mode == "bitlinear" else scale
+    model.config.architectures = ["BitNetForCausalLM"]
+    model.config.quantization_config = {"quant_method": "bitnet", **MODES[mode]}
+    model.config.save_pretrained(folder)
+    from safetensors.torch import save_file
+
+    save_file(state, folder / "model.safetensors", {"format": "pt"})

@@ -10,6 +10,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
+from both_engines import run_program
 
 from asm.assembler import assemble
 from isa.timing import attention as rules
@@ -17,7 +18,6 @@ from isa.timing.memories import MEMORIES
 from isa.timing.memory_rules import refreshed
 from slimulator.validate import attacc
 from slimulator.validate.points import SHIPPED, Point, difference, points_of
-from tests.support.both_engines import run_program
 
 PUBLISHED = [                           # AttAcc c600051
     #  units    limit  heads     L  dim  bytes   cycles       pJ

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from both_engines import run_program
+
 from asm.assembler import assemble
 from isa.preset import Preset, load_preset, preset_of
 from isa.timing import clock
-from tests.support.both_engines import run_program
 
 SIMPLE = {"core.instructions_per_cycle": 1, "core.taken_branch_cycles": 2, "core.multiplication_cycles": 3,
           "core.division_cycles": 20, "core.service_cycles": 100, "vec.start_cycles": 5, "vec.queue_depth": 2,

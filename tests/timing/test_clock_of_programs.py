@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from both_engines import run_program
 
 from asm.assembler import assemble
 from emulator.machine import Machine
@@ -14,7 +15,6 @@ from isa.services import Host
 from isa.shipped import PROGRAMS
 from isa.timing import bank_state
 from isa.timing import clock_rules as words
-from tests.support.both_engines import run_program
 
 EXAMPLES = sorted(path.stem for path in PROGRAMS.glob("*.s"))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from both_engines import run_program
 
 from asm.assembler import assemble
 from emulator.machine import Machine
@@ -15,7 +16,6 @@ from isa.preset import Preset, PresetError, load_preset, preset_of
 from isa.timing import clock_rules, flash_rules, memory_rules, rates
 from isa.timing.clock_figures import figures_of
 from isa.timing.memories import MEMORIES
-from tests.support.both_engines import run_program
 
 ASSUMED = "assumed: for a test"
 OFFSET = 1 << 20                    # of the data in dram

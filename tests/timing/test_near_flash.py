@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from both_engines import run_program
 
 from asm import assemble
 from isa.preset import Preset, PresetError, load_preset, preset_of
 from isa.timing.memories import MEMORIES, Nand
 from isa.timing.what_if import what_if
-from tests.support.both_engines import run_program
 
 ASSUMED = "assumed: for a test"
 SLC, TLC = "nand-slc", "nand-tlc"

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from both_engines import run_program
+from macro_cells import fitting, placed
 
 import asm
 from isa.preset import load_preset
-from tests.support.both_engines import run_program
-from tests.support.macro_cells import fitting, placed
 
 ROWS, COLUMNS = 64, 1024
 FLEXCIM = load_preset("flexcim")
