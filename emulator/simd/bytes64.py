@@ -160,9 +160,9 @@ def interleaved(builder: Any, vectors: list[Any]) -> list[Any]:
             for a, b in halves for start in (0, n // 2)]
 
 
-def prefetch(builder: Any, address: Any) -> None:
-    """Have memory moved to the cache. Any address is allowed, also one where no memory is."""
-    hints = [ir.Constant(I32, value) for value in (0, 2, 1)]            # for reading, to the second level, data
+def prefetch(builder: Any, address: Any, level: int = 2) -> None:
+    """Have memory moved to the cache of this level, 1 or 2. Any address is allowed, also one where no memory is."""
+    hints = [ir.Constant(I32, value) for value in (0, 4 - level, 1)]    # for reading, locality, data
     call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer(builder, address, I8), *hints])
 
 

@@ -132,7 +132,7 @@ def bitmask_dots(typing: Any, item: Any, mask: Any, step: Any, chunks: Any, rest
 
         def chunk(line: int, stored: Any, activations: Vector) -> None:
             at = builder.load(places[line])
-            prefetch(builder, builder.add(at, ahead))
+            prefetch(builder, builder.add(at, ahead), 1)
             values = expanded(builder, size, stored, at) ^ 128
             builder.store(dot(Vector(builder, builder.load(slots[line])), values, activations, 255).of(I32), slots[line])
             builder.store(builder.add(at, builder.mul(call(builder, "llvm.ctpop.i64", I64, [stored]), I64(size))), places[line])
@@ -140,7 +140,7 @@ def bitmask_dots(typing: Any, item: Any, mask: Any, step: Any, chunks: Any, rest
         later = builder.add(mask, builder.mul(step, I64(LINES)))                # the masks of the next rows
         with for_range(builder, chunks, intp=I64) as loop:
             activations = Vector.load(builder, builder.add(x, builder.mul(loop.index, I64(SIZE))))
-            prefetch(builder, builder.add(later, builder.mul(loop.index, I64(LINES * bits // 8))))
+            prefetch(builder, builder.add(later, builder.mul(loop.index, I64(LINES * bits // 8))), 1)
             for i in range(LINES):
                 at = builder.add(masks[i], builder.mul(loop.index, I64(bits // 8)))
                 stored = builder.load(pointer(builder, at, ir.IntType(bits)))

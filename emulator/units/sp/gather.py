@@ -22,10 +22,11 @@ from emulator.simd.bytes64 import (
     I64,
     SIZE,
     Vector,
-    call,
     constants,
     dot,
-    look_up,
+    fields,
+    joined,
+    permuted,
     pointer,
     prefetch,
     shuffle,
@@ -54,10 +55,11 @@ class _Pattern:
         self.values = SIZE // self.rows
         self.size = self.values * self.bits // 8                                    # bytes of the places of a window
         self.wide, lanes = self.size > 8, 8 // self.rows                            # 8 places for each lane of 8 bytes
-        self.starts, self.pick, self.shifts, self.mask = (self._held(numbers) for numbers in (
+        self.starts, self.shifts, self.mask = (self._held(numbers) for numbers in (
             [at % self.values // n * m for at in range(SIZE)],
-            [min(at // 8 % lanes * self.bits + at % 8, 15) for at in range(SIZE)],
             [self.bits * (at % 8 if self.wide else at % self.values) for at in range(SIZE)], [m - 1] * SIZE))
+        self.picks = [self._held([min(at // 32 * 32 + self.size * window + at // 8 % lanes * self.bits + at % 8, SIZE - 1)
+                                  for at in range(SIZE)]) for window in range(2 if self.wide else 0)]
         self.shares = [self._lanes(((1 << lanes) - 1) << lanes * i) for i in range(1, self.rows)]
 
     def _held(self, numbers: list[int]) -> Vector:
@@ -79,23 +81,30 @@ class _Pattern:
             result = self.builder.select(lanes, part, result)
         return Vector(self.builder, result)
 
-    def numbers(self, addresses: list[Any]) -> Vector:
-        """Which bytes of a window the values of some rows meet. May read some bytes behind the places."""
-        builder, size = self.builder, 16 if self.wide else 8 if self.size > 4 else 4
-        words = self._side_by_side([_repeated(builder, address, size) for address in addresses])
-        if self.wide:
-            words = look_up(words, self.pick)
-        places = call(builder, "llvm.x86.avx512.pmultishift.qb.512", vector_type(I8), [self.shifts.of(I8), words.of(I8)])
-        return (Vector(builder, places) & self.mask) | self.starts
+    def _halves(self, addresses: list[Any]) -> Vector:
+        """32 bytes from each of two addresses."""
+        builder = self.builder
+        low, high = (builder.load(pointer(builder, address, vector_type(I8, 32))) for address in addresses)
+        low.align = high.align = 1
+        return joined(builder, low, high)
+
+    def words(self, addresses: list[Any], windows: int) -> list[Vector]:
+        """For each of one or two windows words of 8 bytes that have the places of some rows. May read some bytes behind these."""
+        if self.wide:               # then there are two rows, and 32 bytes have the places of two windows
+            both = self._halves(addresses)
+            return [permuted(both, pick) for pick in self.picks[:windows]]
+        return [self._side_by_side([_repeated(self.builder, self.builder.add(address, I64(window * self.size)),
+                                              8 if self.size > 4 else 4) for address in addresses]) for window in range(windows)]
+
+    def numbers(self, words: Vector) -> Vector:
+        """Which bytes of a window the values of some rows meet."""
+        return (fields(words, self.shifts) & self.mask) | self.starts
 
     def weights(self, addresses: list[Any]) -> Vector:
         """The values of some rows."""
-        builder = self.builder
-        if self.rows > 2:
-            return self._side_by_side([_repeated(builder, address, self.values) for address in addresses])
-        low, high = (Vector(builder, builder.load(pointer(builder, address, vector_type(I8, 32)))) for address in addresses)
-        low.value.align = high.value.align = 1
-        return Vector(builder, shuffle(builder, low.value, high.value, range(SIZE)))
+        if self.rows == 2:
+            return self._halves(addresses)
+        return self._side_by_side([_repeated(self.builder, address, self.values) for address in addresses])
 
 
 def _sums_of_rows(builder: Any, registers: list[Any]) -> Any:
@@ -121,7 +130,7 @@ def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windo
 
     n and m are numbers in the source. Values and places of row i at `w` + i * step and `places` + i * place_step. x + 128 unsigned,
     64 bytes at `x` for each window. What lies `ahead` bytes behind the values is asked of memory, and the places behind those of
-    LINES rows. Reads up to 4 bytes behind the places.
+    LINES rows. Reads up to 20 bytes behind the places.
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
@@ -140,29 +149,29 @@ def gather_dots(typing: Any, n: Any, m: Any, places: Any, place_step: Any, windo
         lines = [tuple(builder.add(start, builder.mul(distance, I64(i))) for start, distance in ((places, place_step), (w, step)))
                  for i in range(LINES)]
 
-        def window(number: Any, which: int) -> None:
-            table = Vector.load(builder, builder.add(x, builder.mul(number, I64(SIZE))))
-            for first in range(0, LINES, rows):
+        def some_windows(number: Any, count: int) -> None:
+            """The window of this number, and if there are two the next one."""
+            start = builder.add(x, builder.mul(number, I64(SIZE)))
+            tables = [Vector.load(builder, builder.add(start, I64(SIZE * i))) for i in range(count)]
+            for first, each in zip(range(0, LINES, rows), slots, strict=True):
                 place_of, value_of = ([builder.add(line[part], builder.mul(number, I64(size))) for line in lines[first:][:rows]]
                                       for part, size in enumerate((pattern.size, pattern.values)))
-                numbers, weights = pattern.numbers(place_of), pattern.weights(value_of)
-                gathered = call(builder, "llvm.x86.avx512.permvar.qi.512", vector_type(I8), [table.of(I8), numbers.of(I8)])
-                slot = slots[first // rows][which]
-                sums = dot(Vector(builder, builder.load(slot)), Vector(builder, gathered), weights, 255)
-                builder.store(sums.of(I32), slot)
+                for i, words in enumerate(pattern.words(place_of, count)):
+                    weights = pattern.weights([builder.add(value, I64(i * pattern.values)) for value in value_of])
+                    gathered = permuted(tables[i], pattern.numbers(words))
+                    builder.store(dot(Vector(builder, builder.load(each[i])), gathered, weights, 255).of(I32), each[i])
 
         together, size = builder.sdiv(windows, I64(2)), 2 * LINES * pattern.size
         later = builder.add(places, builder.mul(place_step, I64(LINES)))        # the places of the next rows
         with for_range(builder, together, intp=I64) as loop:
             number = builder.mul(loop.index, I64(2))
-            window(number, 0)
-            window(builder.add(number, I64(1)), 1)
+            some_windows(number, 2)
             for start in range(0, size, SIZE):
-                prefetch(builder, builder.add(later, builder.add(builder.mul(loop.index, I64(size)), I64(start))))
+                prefetch(builder, builder.add(later, builder.add(builder.mul(loop.index, I64(size)), I64(start))), 1)
             for _, line in lines:
-                prefetch(builder, builder.add(line, builder.add(builder.mul(number, I64(pattern.values)), ahead)))
+                prefetch(builder, builder.add(line, builder.add(builder.mul(number, I64(pattern.values)), ahead)), 1)
         with builder.if_then(builder.icmp_signed("!=", builder.and_(windows, I64(1)), I64(0))):
-            window(builder.sub(windows, I64(1)), 0)
+            some_windows(builder.sub(windows, I64(1)), 1)
         totals = []
         for each in slots:
             total = Vector(builder, builder.load(each[0]))
