@@ -303,6 +303,8 @@ def test_layers_that_say_nothing_of_the_others(command: Command, config: Callabl
     recipe.write_text('weights = "i8"\n[roles]\n"layers.1.down" = "f16"\n', encoding="utf-8")
     status, _, err = command("bench", "--config", file, "--weights", recipe, "--layers", 4)
     assert status == 1 and "--layers: 4 of 5 layers, which have different formats; expected all" in err and "hint: a recipe" in err
+    status, _, err = command("bench", "--config", file, "--prune", "magnitude:2:4@between", "--layers", 4)
+    assert status == 1 and "--layers: 4 of 5 layers, and --prune @between; expected all: the first and the last" in err
     for layers in (1, 2):
         file = config(num_hidden_layers=layers)
         assert written(command, "--config", file, "--layers", layers, "--tokens", 2)["layers_executed"] == layers

@@ -182,7 +182,8 @@ def compile_random(name: str, settings: Settings, *, config: Path | None = None,
 
     for option, given, why in (
             ("--prune-tokens", settings.prune_tokens, "layers behind a cut see fewer tokens than those before it"),
-            ("--kv-near", settings.kv_near, "whose keys and values stay near depends on all of them")):
+            ("--kv-near", settings.kv_near, "whose keys and values stay near depends on all of them"),
+            ("--prune @between", method and method.between, "the first and the last layer stay dense")):
         if given and layers not in (None, model.config.layers):
             raise ModelError(model.path, "--layers", got=f"{layers} of {model.config.layers} layers, and {option}",
                              expected=f"all: {why}")

@@ -81,7 +81,7 @@ def parse_prune(text: str) -> Method:
     how, plus, repair = text.partition("+")
     how, at, where = how.partition("@")
     method = _parse_method(how)
-    if at:
+    if at or "@" in repair:
         if where != "between" or method.name == "flow" or plus:
             hint = ("flow leaves the first and the last layer dense anyway" if method.name == "flow" else
                     "a repair is for all layers" if plus else "it leaves the first and the last layer dense")

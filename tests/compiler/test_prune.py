@@ -234,7 +234,9 @@ def test_zeros_stay_when_it_is_quantised() -> None:
     ("flow:0.5+lowrank:8", r"expected flow alone: .*\nhint: --prune wanda:2:4\+lowrank:8"),
     ("wanda:2:4@", r"'wanda:2:4@'; expected @between behind magnitude or wanda, and no repair\nhint: it leaves the first"),
     ("flow:0.5@between", "hint: flow leaves the first and the last layer dense anyway"),
-    ("wanda:2:4@between+lowrank:8", "hint: a repair is for all layers"), ("wanda:2:4+lowrank:8@between", "a repair with a rank"),
+    ("wanda:2:4@between+lowrank:8", "hint: a repair is for all layers"), ("wanda:2:4+lowrank:8@between",
+     r"'wanda:2:4\+lowrank:8@between'; expected @between behind magnitude or wanda, and no repair\nhint: a repair is for all"),
+    ("flow:0.5+lowrank:8@between", "hint: flow leaves the first and the last layer dense anyway"),
     ("magnitude:x", "expected a share"), ("wanda:nan", "expected a share"), ("wanda:2:4:8", "expected a share"),
 ])
 def test_bad_methods(text: str, message: str) -> None:
