@@ -47,10 +47,10 @@ from compiler.passes.reuse import can_reuse, reuse_outputs
 from compiler.passes.select import Caches, with_selection
 from compiler.passes.sparse_weights import Wanted
 from compiler.passes.sparsify import BY_NEURON, BY_ROWS, sparsify
-from compiler.placing.memory_plan import MemoryPlan, plan_memory
+from compiler.placing.memory_plan import CHUNK_LOGITS, PART, MemoryPlan, plan_memory
 from compiler.placing.near_caches import NAME, OPTION, keep_near
 from compiler.placing.objects import POWER, ROLES
-from compiler.placing.weights import plan_weights
+from compiler.placing.weights import WeightLayout, plan_weights
 from compiler.targets import Target, target_of
 from isa import sparse as sparse_layouts
 from isa.hints import nearest
@@ -61,6 +61,7 @@ from isa.sparse import SparseLayout
 EMBEDDING_FORMATS = ("f32", "f16", "bf16", "i8")
 ACTIVATIONS = ("i8", *PARTS, "f32")
 MOST_SEQUENCES = 64             # that run side by side
+ROOM_FOR_CODE = 1 << 18         # bytes that logits of a chunk leave free: it is not known yet how long the code is
 LONGEST_CONTEXT = 2048          # positions, unless more are asked for: caches and tables grow with them
 
 A = TypeVar("A")
@@ -373,6 +374,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
             memory.near = kept
         if graph.cuts:
             memory.add(scratch_of_cuts(graph, memory), beside=(*values_of_cuts(graph), *always))
+        _place_chunk_logits(target, layout, memory)
         return memory
 
     def lowered(way: tuple[int | None, bool]) -> Compiled:
@@ -396,6 +398,24 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     sizes = [chunk] if chunk is not None or by_heads else [sequences or 1] if target.by_token else [None, sequences or 1]
     turns = [True, False] if sequences and target.objects_apart and not (by_heads or graph.cuts) else [False]
     return _first_with_room([(size, turn) for turn in turns for size in sizes], lowered)
+
+
+def _place_chunk_logits(target: Target, layout: WeightLayout, memory: MemoryPlan) -> None:
+    """Room outside the scratchpad for the logits of the tokens of a chunk, or of half of them, a quarter ...: of two at least."""
+    stands = any(op.kind == cim.KIND for op in target.graph.finish) and cim.Macros.of(memory.machine, target.graph, layout).stay
+    if PART not in memory.slots or stands:                  # a matrix that stands in macros is not read
+        return
+    shown, outside = memory.chunk, memory.outside
+    while shown > 1:
+        size = 4 * target.model.config.vocab * shown
+        memory.outside = outside | {CHUNK_LOGITS: size + ROOM_FOR_CODE}
+        try:
+            target.check(layout, memory)
+            memory.outside[CHUNK_LOGITS], memory.shown = size, shown
+            return
+        except RoomError:
+            shown //= 2
+    memory.outside = outside
 
 
 def _first_with_room(choices: Sequence[A], made: Callable[[A], R]) -> R:

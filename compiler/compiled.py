@@ -37,7 +37,7 @@ from compiler.passes.prune_tokens import PLACES, PROMPT_ENDS, WAITING
 from compiler.passes.select import said
 from compiler.passes.sparsify import BY_ROWS
 from compiler.placing.made import Made
-from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.memory_plan import CHUNK_LOGITS, MemoryPlan
 from compiler.placing.objects import ROLES
 from compiler.placing.residency import Residency
 from compiler.placing.weights import WeightLayout
@@ -299,6 +299,10 @@ class Compiled:
             (target.caches.region, memory.cache_bytes - sum(memory.cache_start(base, memory.cached) for base in memory.layer_bytes),
              f"keys and values of {counted(outside, 'layer')}, {memory.context} positions, in {self.graph.values['keys'].format}"))
         rows = [row for row in rows if row[1]]          # of caches that are all near there is none
+        if memory.shown:
+            rows.append((target.outside.region, memory.outside[CHUNK_LOGITS],
+                         f"logits of {memory.shown} tokens of a prompt, where those of every token are asked for (eval)"
+                         + (f"; no room for those of {memory.chunk}" if memory.shown < memory.chunk else "")))
         rows.append((SRAM, memory.scratchpad_bytes, f"activations, in a scratchpad of {self.machine.region(SRAM).size:,} bytes"
                      + (f"; includes two tile buffers of {memory.buffer_bytes:,} bytes" if memory.buffer_bytes else "")
                      + (f"; {residency.end - residency.start:,} bytes are what stays there" if residency.end else "")))
@@ -306,7 +310,7 @@ class Compiled:
         if waits:
             rows.append((target.outside.region, sum(waits.values()),
                          "hidden states and positions of a prompt, which wait before cuts"))
-        if moved := {name: size for name, size in memory.outside.items() if name not in waits}:
+        if moved := {name: size for name, size in memory.outside.items() if name not in (*waits, CHUNK_LOGITS)}:
             rows.append((target.outside.region, sum(moved.values()),
                          f"{', '.join(moved)}: no room in the scratchpad"
                          + (f"; sampling takes {self.sampling.tile:,} tokens at a time" if self.sampling.tile else "")))

@@ -3,7 +3,8 @@
     first_difference(compiled, program, tokens) -> Difference or None
 
 The executor computes with the machine's arithmetic (compiler/graph) and uses neither lowering nor emulator. The program stops
-behind each operation (at its mark), and what the operation has written to memory is compared. A program for several sequences is
+behind each operation (at its mark), and what the operation has written to memory is compared. Then the program runs once more and
+shows the logits of every token: the end of the model is compared for the tokens of each chunk. A program for several sequences is
 given several texts (`texts_of`), each of which the graph computes alone.
 """
 
@@ -19,11 +20,11 @@ import numpy as np
 
 from compiler.compiled import Compiled
 from compiler.graph import EXACT, Executor, Graph, Op
-from compiler.graph.groups import Group, groups
+from compiler.graph.groups import Group, groups, head_product
 from compiler.graph.prompts import Part
 from compiler.lowering.emit import BASE
 from compiler.lowering.layers import mark
-from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.memory_plan import CHUNK_LOGITS, MemoryPlan
 from compiler.running.parameters import set_parameters, set_sequences, side_by_side
 from emulator.machine import Machine
 from isa.program import Program
@@ -107,7 +108,7 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
     if cuts:
         return (_compare_texts(compiled, checker, texts, places, progress) if several > 1 else
                 _compare_cut(compiled, checker, texts[0], places, progress))
-    results: list[Results] = []
+    results, ends = list[Results](), list[Results]()
     executors = [Executor(compiled.graph, compiled.model, EXACT,
                           observe=lambda layer, op, found: results[-1].update({places.of(layer, op): (layer, op, found)}))]
     done, every = 0, sum(map(len, texts))
@@ -123,8 +124,17 @@ def compare(compiled: Compiled, program: Program, tokens: Sequence[int], engine:
                 progress(done, every)
         checker.check(step, results, places)
         if checker.difference:
+            return checker.compared, checker.difference
+        ends += [{place: result for place, result in found.items() if place[0] == "finish"} for found in results]
+    if not compiled.memory.shown:
+        return checker.compared, None
+    again = _Checker(compiled, program, texts, engine, observe)     # now the host wants the logits of every token
+    again.show_all()
+    for step in _steps(texts, compiled.memory):
+        again.check_all(step, ends[step[0][1]:], places)
+        if again.difference:
             break
-    return checker.compared, checker.difference
+    return checker.compared + again.compared, again.difference
 
 
 def _compare_cut(compiled: Compiled, checker: _Checker, tokens: Sequence[int], places: _Places,
@@ -221,6 +231,7 @@ class _Checker:
         self.compared = 0
         self.last = [len(text) - 1 for text in texts]
         self.active: dict[Place, Any] = {}  # the rows that operations by active neurons work on, of each token
+        self.head: Op | None = None         # the product that makes the logits of all tokens of a chunk, where that is compared
         self.difference: Difference | None = None
 
     def check(self, step: Sequence[Place], results: Sequence[Results], places: _Places) -> None:
@@ -252,6 +263,24 @@ class _Checker:
         else:                                                       # the code for one token does it
             for found, place in zip(results, step, strict=True):
                 self._each("finish", -1, Group(0, ops, together=False), [found], [place], chunk=False)
+
+    def show_all(self) -> None:
+        """The program shows the logits of every token."""
+        self.machine.peek(self.symbols["all_logits"], 8)[0] = 1
+
+    def check_all(self, step: Sequence[Place], results: Sequence[Results], places: _Places) -> None:
+        """Compare the end of the model for the tokens of a chunk whose logits are all shown."""
+        memory, (section, layer, ops) = self.compiled.memory, places.lists[-1]
+        if step == [(0, self.last[0])]:                             # a single token takes the code for one token
+            self.head = None
+            self._each(section, layer, Group(0, ops, together=False), results[:1], step, chunk=False)
+            return
+        self.head = ops[head_product(self.compiled.graph) or 0]
+        for first in range(0, len(step), memory.shown):
+            behind = min(first + memory.shown, len(step))
+            for group in groups(ops):
+                for _ in self._turns(section, layer, group, results[first:behind], step[first:behind], first):
+                    pass
 
     def begin_texts(self, tokens: int) -> None:
         """Behind each prompt so many tokens come, whatever they are."""
@@ -350,7 +379,7 @@ class _Checker:
         if op.kind.startswith("active"):
             self.active[place], = results
         for name, expected in zip(op.outputs, results, strict=True):
-            got = self._value(name, frame, expected)
+            got = self._value(name, frame, expected, all_tokens=op == self.head)
             if self.observe:
                 self.observe(place, layer, op, name, expected, got)
             wrong = got.view(f"u{got.itemsize}") != np.ascontiguousarray(expected).view(f"u{got.itemsize}")
@@ -360,14 +389,15 @@ class _Checker:
                                              int(wrong.sum()), self._row(place, op, index, expected), text)
 
     def _row(self, place: Place, op: Op, index: tuple[int, ...], result: Any) -> tuple[int, int] | None:
-        if not op.kind.startswith("gemv") or len(index) != 1:
+        if not op.kind.startswith("gemv") or len(index) != 1 or op == self.head:
             return None
         if "active" not in op.inputs:
             return index[0], len(result)
         return int(np.searchsorted(self.active[place], index[0])), len(self.active[place])
 
-    def _value(self, name: str, frame: int, like: Any) -> Any:
-        """A value from the machine's memory, in the shape of what is expected."""
+    def _value(self, name: str, frame: int, like: Any, *, all_tokens: bool) -> Any:
+        """A value from the machine's memory, in the shape of what is expected. all_tokens: logits that stand behind those of the
+        frames before."""
         memory = self.compiled.memory
         value = self.compiled.graph.values[name]
         dtype = DTYPE[value.format]
@@ -379,5 +409,7 @@ class _Checker:
             whole = np.ndarray(room, dtype, self.machine.peek(address, span), strides=cache.strides)
         else:
             address = self.symbols[name] + (frame * memory.frame_bytes if name in memory.framed else 0)
+            if all_tokens:
+                address = self.symbols[CHUNK_LOGITS] + frame % memory.shown * memory.size(value)
             whole = self.machine.peek(address, memory.size(value)).view(dtype).reshape(room)
         return np.ascontiguousarray(whole[tuple(slice(length) for length in like.shape)])

@@ -51,6 +51,18 @@ def groups(ops: Sequence[Op]) -> Iterator[Group]:
         yield Group(start, ops[start:], together=False)
 
 
+def head_product(graph: Graph) -> int | None:
+    """The number, in the end of the model, of the product that makes logits for all tokens of a chunk at once. None where a product
+    is for one token after the other, or where what is behind it works with more than logits."""
+    number = next((number for number, op in enumerate(graph.finish) if op.kind in TOGETHER and op.outputs == ("logits",)), None)
+    made = {"logits"}
+    for op in graph.finish[number + 1:] if number is not None else ():
+        if op.kind in TOGETHER or not made.issuperset(op.inputs):
+            return None
+        made.update(op.outputs)
+    return number
+
+
 def across_groups(graph: Graph, *, finish: bool = False) -> frozenset[str]:
     """The values that more than one group works with: each token of a chunk needs bytes of its own for them.
 

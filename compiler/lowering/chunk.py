@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from compiler.lowering.lower import Lowering
 
 SEQUENCE, KEYS_BEHIND, VALUES_BEHIND = 8, 16, 24        # in the head of a frame
+SHOWN_FRAME, SHOWN_TOKENS, SHOWN_TO = "shown_frame", "shown_tokens", "shown_to"
+"""The first frame of the tokens whose logits are computed now; how many these are; where the next part of the first one's goes."""
 _AT_POSITION = ("embedding", "rope", "append", "scores", "softmax", "context", "scale.heads", "sum.squares",
                 "choose", "cluster", "mean.query")
 """Kinds, or their first words, that look at the token, its position or a cache."""
@@ -31,9 +33,10 @@ def each_frame(c: Lowering, most: int = 1, *, of_one: bool = False) -> Iterator[
     """What is emitted inside is done for all tokens of the chunk, `most` at a time: yields how many. All at once need no loop.
     `of_one`: those at a time belong to one sequence, and the registers of caches are those of it.
 
-    Where two halves of a chunk take turns, it is done for those of the half."""
-    e, tokens = c.emit, turns.TOKENS if c.turns else "chunk_tokens"
-    e.line(f"ld {FRAME}, {turns.FRAMES}" if c.turns else f"la {FRAME}, frames", "of the first token of the chunk")
+    Where two halves of a chunk take turns, it is done for those of the half; at the end of the model for those that are shown."""
+    e = c.emit
+    first, tokens = ((turns.FRAMES, turns.TOKENS) if c.turns else (SHOWN_FRAME, SHOWN_TOKENS) if c.shown else ("", "chunk_tokens"))
+    e.line(f"ld {FRAME}, {first}" if first else f"la {FRAME}, frames", "of the first token of the chunk")
     e.changed(FRAME)
     of_one = of_one and c.memory.sequences > 1
     if most >= c.memory.chunk and not of_one:

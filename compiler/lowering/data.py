@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compiler.lowering import cim, cuts, objects, starc, swaps, turns
+from compiler.lowering.chunk import SHOWN_FRAME, SHOWN_TO, SHOWN_TOKENS
 from compiler.lowering.decoded import matrices, tables
 from compiler.lowering.residency import about, has_table, table
 from compiler.placing.memory_plan import MemoryPlan
@@ -51,7 +52,8 @@ def data(target: Target, layout: WeightLayout, memory: MemoryPlan, stem: str) ->
         variables += ("prompt_left",) * bool(graph.cuts)
     else:
         emit("prompt_left:".ljust(24) + ".dword 1")
-        variables = ("next_token", "chunk_tokens", "shown_frame") if memory.framed else ()
+        variables = ("next_token", "chunk_tokens", SHOWN_FRAME) if memory.framed else ()
+        variables += (SHOWN_TOKENS, SHOWN_TO) * (memory.shown > 0)
         if graph.cuts:
             emit("prompt_tokens:".ljust(24) + ".dword -1".ljust(24) + "# at most; more tokens that the host gives are new ones")
             variables = ("next_token", "chunk_tokens")

@@ -11,9 +11,10 @@ from compiler.errors import RoomError
 from compiler.graph import Cut, Op
 from compiler.lowering.chunk import each_frame
 from compiler.lowering.emit import BASE, BUFFER_TAGS, FRAME, LAYER, WEIGHTS, Emitter, Source, Want, number, offset, symbol
+from compiler.lowering.logit_parts import parts
 from compiler.lowering.tiles import Size, Tile, Unpacked, Way, fetched, tiles
 from compiler.placing.bank_placement import Banked
-from compiler.placing.memory_plan import MemoryPlan
+from compiler.placing.memory_plan import PART, MemoryPlan
 from compiler.placing.weights import Placed, WeightLayout
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Lowering:
     built   the activations that the lut, sp or cim unit has loaded: a value's name, "" for none
     chunk   whether this is code for the tokens of a chunk, not for one token
     turns   whether this is code for half of the tokens, which takes turns with the other half (turns.py)
+    shown   whether this is code for those tokens of a chunk whose logits are computed now (all_logits.py)
     cut     of which operations are lowered now
     macros  where matrices stand in macros, once it is known (cim.py)
     """
@@ -37,7 +39,7 @@ class Lowering:
     def __init__(self, target: Target, layout: WeightLayout, memory: MemoryPlan) -> None:
         self.target, self.graph, self.layout, self.memory = target, target.graph, layout, memory
         self.emit = Emitter(memory.overlap, BUFFER_TAGS + (2 * memory.turns or bool(memory.near.turns)))
-        self.built, self.body, self.chunk, self.turns = "", 0, False, False
+        self.built, self.body, self.chunk, self.turns, self.shown = "", 0, False, False, False
         self.cut: Cut | None = None
         self.macros: Macros | None = None
         self._labels: dict[str, int] = {}
@@ -153,6 +155,10 @@ class Lowering:
         most     rows of a tile, if the unit takes no more, or if they are read for one token after the other; 0: any number
         """
         near = self.is_near(self._base(of) or source)
+        if result == PART:
+            assert isinstance(rows, int)
+            fetch = not near or isinstance(size, Unpacked)
+            return parts(self, unit, rows, [(source, size), *beside], to[0][0], fetch=fetch, most=most)
         out = result if result in self.memory.outside and not self.memory.reached else ""
         fetch = not near or bool(out) or isinstance(size, Unpacked)
         if fetch or (isinstance(rows, int) and 0 < most < rows):

@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compiler.lowering import Lowering, residency, segments, starc, think
+from compiler.lowering.all_logits import all_logits
 from compiler.lowering.batch import batch
-from compiler.lowering.chunk import at_position, head
+from compiler.lowering.chunk import SHOWN_FRAME, at_position, head
 from compiler.lowering.emit import FRAME, POSITION, TOKEN, TOKENS_LEFT, WEIGHTS
 from compiler.lowering.layers import grouped, layers, operations, strides, to_first_frame
 from compiler.lowering.profile import CHOICE, Profile
@@ -157,7 +158,8 @@ def _chunk(c: Lowering) -> None:
     """The prompt: as many tokens as a chunk has are taken, then they go through the layers together.
 
     A single token that is left takes the code for one token. Behind the last chunk that code goes on with the last token, in the
-    first frame. If the host wants all logits, it goes on with each token of a chunk.
+    first frame. If the host wants all logits, those of a chunk are computed together (all_logits.py), or where they have no room
+    outside the scratchpad that code goes on with each token.
     """
     e, memory, config = c.emit, c.memory, c.graph.config
     e.lines.append(f"\n# ---- the prompt, up to {memory.chunk} tokens at a time")
@@ -189,8 +191,8 @@ def _chunk(c: Lowering) -> None:
 
         e.lines.append("\n# ---- behind a chunk")
         strides(c, 0)
-        e.line("la a6, frames;  sd a6, shown_frame, a7", "the first one's logits are next, if the host wants all")
-        e.line("ld a6, all_logits;  bnez a6, logits_wanted")
+        e.line(f"la a6, frames;  sd a6, {SHOWN_FRAME}, a7", "the first one's logits are next, if the host wants all")
+        e.line(f"ld a6, all_logits;  bnez a6, {'all_wanted' if memory.shown else 'logits_wanted'}")
         e.line("ld a6, prompt_left;  bnez a6, next_chunk")
         with e.taken(2) as (last, size):
             e.line(f"ld {last}, chunk_tokens;  addi {last}, {last}, -1", "the last token goes on in the first frame")
@@ -199,15 +201,19 @@ def _chunk(c: Lowering) -> None:
         to_first_frame(c)
         e.line("j logits_wanted")
 
-        e.lines.append("\n# ---- the next token's logits, if the host wants all")
-        e.label("shown")
-        e.line("ld a6, chunk_tokens;  addi a6, a6, -1;  blez a6, all_shown;  sd a6, chunk_tokens, a7")
-        e.line(f"ld {FRAME}, shown_frame")
-        e.advance(FRAME, memory.frame_bytes)
-        e.line(f"sd {FRAME}, shown_frame, a7")
-        to_first_frame(c)
-        e.line("j logits_wanted")
-        e.label("all_shown")
+        if memory.shown:
+            all_logits(c)
+            e.label("shown")
+        else:
+            e.lines.append("\n# ---- the next token's logits, if the host wants all")
+            e.label("shown")
+            e.line("ld a6, chunk_tokens;  addi a6, a6, -1;  blez a6, all_shown;  sd a6, chunk_tokens, a7")
+            e.line(f"ld {FRAME}, {SHOWN_FRAME}")
+            e.advance(FRAME, memory.frame_bytes)
+            e.line(f"sd {FRAME}, {SHOWN_FRAME}, a7")
+            to_first_frame(c)
+            e.line("j logits_wanted")
+            e.label("all_shown")
         e.line("ld a6, prompt_left;  beqz a6, finished")
         e.label("next_chunk")
         e.line(f"ld {TOKEN}, next_token")

@@ -234,7 +234,8 @@ def tiles(c: Lowering, unit: str, rows: int | str, parts: Sequence[tuple[Source,
                 else:
                     yield Tile(BUFFER, here, pointers, behind)
         for pointer, (_, step) in zip(pointers, to, strict=True):
-            e.advance_rows(pointer, here, step)
+            if step:
+                e.advance_rows(pointer, here, step)
         e.line(f"sub {left}, {left}, {here};  beqz {left}, 1f;  j {name}")
         e.mark("1")
 

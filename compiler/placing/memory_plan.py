@@ -17,7 +17,7 @@ from math import prod
 
 from compiler.errors import RoomError, most
 from compiler.graph import Graph, Op, Value
-from compiler.graph.groups import across_groups, groups
+from compiler.graph.groups import across_groups, groups, head_product
 from compiler.graph.ops import EXTENTS
 from compiler.placing.near_caches import NearCaches
 from compiler.placing.residency import Residency
@@ -32,6 +32,9 @@ IN_PLACE = ("softmax", "silu", "gelu", "relu", "relu2", "mul", "add", "bias", "s
 HEAD = "frame_head"
 """At the start of a frame: the token and its position, u32 each."""
 HEAD_BYTES, WITH_ROW, WITH_SEQUENCE = 8, 8, 24      # where prompts are cut, where there are several sequences: both more (chunk.py)
+PART, CHUNK_LOGITS = "logits_part", "chunk_logits"
+"""Of the logits of each token of a chunk: a part, in its frame, and all of them, outside the scratchpad (logit_parts.py)."""
+LEAST_PART = 64             # logits that a frame has room for, at least: else the head is read for one token after the other
 MOST_CHUNK = 64
 """Tokens of a chunk at most, unless more are asked for: weights are read once for all of them, so more save little."""
 FRAMES_SHARE = 1 / 4
@@ -83,6 +86,7 @@ class MemoryPlan:
     chunk         tokens that are computed together, of a prompt or of several sequences; 1: token by token
     sequences     that the caches have room for, each with a part of its own in those of a layer: `sequence_bytes` by base from one
                   part to the next. finish_together: the end of the model is computed for all of them together
+    shown         tokens of a chunk whose logits are computed together, if the host asks for those of all; 0: one after the other
     turns         the tokens of a chunk go through the layers in two halves that take turns (lowering/turns.py)
     framed        the values that each token of a chunk has in its frame: `slots` says where in the first one, the others follow
                   every frame_bytes
@@ -107,6 +111,7 @@ class MemoryPlan:
     sequences: int = 1
     sequence_bytes: dict[str, int] = field(default_factory=dict)
     finish_together: bool = False
+    shown: int = 0
     turns: bool = False
     framed: frozenset[str] = frozenset()
     frames: int = 0
@@ -225,7 +230,9 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
 
     framed = most_tokens > 1 or bool(graph.cuts)             # a prompt that is cut always goes through the code for chunks
     own = {HEAD, "active"} if turns else {HEAD}
-    plan = placed(across_groups(graph, finish=together) | own if framed else frozenset())
+    shows = framed and sequences == 1 and not graph.cuts and head_product(graph) is not None
+    across = across_groups(graph, finish=together or shows) - ({"logits"} if shows else frozenset())
+    plan = placed(across | own if framed else frozenset())
     if framed:
         most_tokens = max(sequences, min(most_tokens, context))
         fits = int(room * FRAMES_SHARE) // plan.frame_bytes
@@ -234,8 +241,23 @@ def plan_memory(graph: Graph, context: int, machine: Preset, scratch: Mapping[st
             plan = replace(placed(frozenset()), frame_bytes=plan.frame_bytes)
     plan._check()
     plan.buffers, plan.beside = plan.scratchpad_bytes, tuple(plan.slots)
+    if shows and plan.chunk > 1:
+        _place_part(plan, graph)
     plan.limit = room if chunk is not None else _limit(room, most_tokens, plan.frame_bytes)
     return plan
+
+
+def _place_part(plan: MemoryPlan, graph: Graph) -> None:
+    """Place a part of the logits in frames, in the largest gap beside what the product with the head reads: the rest of a frame is
+    free by then."""
+    product = graph.finish[head_product(graph) or 0]
+    used = [plan.slots[name] for name in (HEAD, *product.inputs) if name in plan.framed]
+    starts = [_up(slot.end) for slot in used]
+    ends = {start: min([slot.offset for slot in used if slot.offset >= start], default=plan.frames + plan.frame_bytes)
+            for start in starts}
+    start = max(starts, key=lambda start: ends[start] - start)
+    if (size := (ends[start] - start) // 4 * 4) >= 4 * LEAST_PART:
+        plan.slots[PART], plan.framed = Slot(start, size), plan.framed | {PART}
 
 
 def _limit(room: int, tokens: int, frame_bytes: int) -> int:

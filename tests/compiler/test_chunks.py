@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled_models import built, loaded, small_machine
-from random_models import SHAPES, random_model
+from compiled_models import built, fetching_machine, loaded, small_machine
+from random_models import SHAPES, WORDS, random_model
 
 from compiler.checking.evaluate import of_graph, of_program
 from compiler.checking.verify import compare
-from compiler.compile import compile_model
+from compiler.compile import ROOM_FOR_CODE, compile_model
+from compiler.compiled import Compiled
 from compiler.errors import ModelError, RoomError
-from compiler.graph import EXACT, Executor
+from compiler.graph import EXACT, Executor, Op, graph_of
 from compiler.graph.groups import across_groups, groups
+from compiler.model.tensors import F32
+from compiler.placing.memory_plan import PART
+from compiler.placing.weights import PAGE
 from compiler.settings import Settings
 from emulator.machine import Machine
+from emulator.observe.hazards import HazardCheck
+from isa.preset import Preset, load_preset, preset_of
+from isa.program import Program
 from isa.reference import ReferenceMachine
+from isa.services import Host
 
 PROMPT = [1, 5, 3, 9, 2, 4, 1]          # 7 tokens: chunks of 3 leave a single one
 
@@ -85,15 +95,87 @@ def test_a_prompt_that_fills_the_context(chunk: int) -> None:
         assert machine.run().exit_code == 0 and len(host.tokens) == tokens, length
 
 
+@pytest.mark.parametrize("machine", ["slim", "small"])
 @pytest.mark.parametrize("chunk", [1, 3, None])
-def test_logits_of_every_position(chunk: int | None) -> None:
-    compiled, program = built("gqa", "t2", chunk=chunk)
-    machine, _ = loaded((compiled, program))
-    logits = of_program(machine, program)
+def test_logits_of_every_position(chunk: int | None, machine: str) -> None:
+    compiled, program = built("gqa", "t2", machine if machine == "slim" else small_machine(32768), chunk=chunk)
+    assert compiled.memory.shown == (compiled.memory.chunk if chunk != 1 else 0)
+    runner, _ = loaded((compiled, program))
+    logits = of_program(runner, program)
     expected = of_graph(Executor(compiled.graph, compiled.model, EXACT))
     for tokens in (PROMPT, PROMPT[:1], PROMPT[:3], PROMPT[:4]):             # the same machine runs again each time
         for got, wanted in zip(logits(tokens), expected(tokens), strict=True):
             assert got.tobytes() == wanted.tobytes()
+
+
+def _has_no_hazard(compiled: Compiled, program: Program, tokens: Sequence[int]) -> bool:
+    """Whether a run that shows all logits of these tokens lacks no wait."""
+    shown: list[F32] = []
+    runner, _ = loaded((compiled, program), (), ReferenceMachine)
+    runner.host = Host(tokens, show=lambda numbers: shown.append(numbers.copy()))
+    runner.peek(program.address("all_logits"), 8)[0] = 1
+    check = HazardCheck(runner)
+    assert runner.run().exit_code == 0 and len(shown) == len(tokens)
+    return check.hazards == []
+
+
+@pytest.mark.parametrize("machine", ["slim", "fetching"])
+@pytest.mark.parametrize("options", [{}, {"weights": "i8"}, {"weights": "i8", "activations": "i8x4"},
+                                     {"weights": "i4:row", "activations": "f32"}])
+def test_a_head_in_parts_of_the_vocabulary(machine: str, options: dict[str, str], tmp_path: Path) -> None:
+    """Frames have no room for the logits of 1,500 tokens. No wait is missing."""
+    where = fetching_machine(65536) if machine == "fetching" else machine
+    compiled = Settings(chunk=3, machine=where, **options).compile(random_model(WORDS))                 # type: ignore[arg-type]
+    program = compiled.build(tmp_path)
+    assert compiled.memory.shown == 3 and compiled.memory.slots[PART].size < 4 * WORDS.vocab
+    assert compare(compiled, program, PROMPT[:4])[1] is None
+    assert _has_no_hazard(compiled, program, PROMPT[:2])
+
+
+def test_operations_behind_the_head_are_for_one_token_after_the_other(tmp_path: Path) -> None:
+    model = random_model(SHAPES["gqa"])
+    graph = graph_of(model)
+    graph.finish.append(Op("scale", ("logits",), ("logits",), (), {"factor": 0.5}))
+    compiled = Settings(chunk=3, machine=small_machine(32768)).compile(replace(model, graph=graph))
+    program = compiled.build(tmp_path)
+    assert compiled.memory.shown == 3 and compare(compiled, program, PROMPT)[1] is None
+    assert _has_no_hazard(compiled, program, PROMPT[:2])
+
+
+def with_dram(size: int) -> Preset:
+    data = load_preset(small_machine(65536)).file.model_dump(exclude_none=True)
+    data["region"]["dram"]["size"]["value"] = size
+    return preset_of(data)
+
+
+@pytest.mark.parametrize(("tokens", "shown"), [(6, 6), (5, 3), (3, 3), (2, 0)])
+def test_memory_for_the_logits_of_fewer_tokens(tokens: int, shown: int, tmp_path: Path) -> None:
+    """What DRAM has room for decides how many tokens the head is read once for; where that is one, it goes as token by token."""
+    whole = Settings(chunk=6, machine=small_machine(65536)).compile(random_model(SHAPES["biases"]))
+    taken = whole.layout.size + whole.memory.cache_bytes + PAGE + ROOM_FOR_CODE
+    compiled = Settings(chunk=6, machine=with_dram(taken + tokens * 4 * 61)).compile(random_model(SHAPES["biases"]))
+    program = compiled.build(tmp_path)
+    assert (compiled.memory.shown, compiled.memory.chunk) == (shown, 6)
+    assert ("no room for those of 6" in compiled.summary()) == (0 < shown < 6)
+    assert compare(compiled, program, PROMPT[:5])[1] is None
+    logits = of_program(loaded((compiled, program))[0], program)(PROMPT * 2)
+    expected = of_graph(Executor(compiled.graph, compiled.model, EXACT))(PROMPT * 2)
+    assert [found.tobytes() for found in logits] == [found.tobytes() for found in expected]
+
+
+def test_the_head_is_read_once_a_chunk(tmp_path: Path) -> None:
+    """Bytes that are fetched for all logits of 6 tokens, in 3, 2 chunks and in one: those of layers and head, of which a token's
+    logits leave the scratchpad once."""
+    fetched = []
+    for chunk in (2, 3, 6):
+        compiled = built("gqa", "t2", small_machine(32768), chunk=chunk)[0].alike()
+        runner, _ = loaded((compiled, compiled.build(tmp_path)), PROMPT[:6])
+        runner.peek(runner.program.address("all_logits"), 8)[0] = 1
+        runner.run()
+        fetched.append(runner.counter("fetch.bytes"))
+    matrices = [placed for placed in compiled.layout.layer.values() if placed.is_matrix] * 2 + [compiled.layout.once["head"]]
+    once = sum(placed.held + 4 * placed.scale_count for placed in matrices)
+    assert np.diff(fetched).tolist() == [-once, -once]
 
 
 @pytest.mark.parametrize("chunk", [1, 3])

@@ -39,7 +39,7 @@ PLACES = [
 @pytest.mark.parametrize(("like", "size", "outside", "tile"), PLACES)
 def test_the_same_tokens_with_any_scratchpad(like: str, size: int, outside: str, tile: int) -> None:
     made, large = built("words", machine=small_machine(size, like=like)), built("words")
-    assert set(made[0].memory.outside) == set(outside.split())
+    assert set(made[0].memory.outside) - {"chunk_logits"} == set(outside.split())
     assert made[0].sampling.tile == tile
     assert compare(made[0], made[1], [1, 2, 3])[1] is None
     for seed, (temperature, top_p) in enumerate(DRAWS):
