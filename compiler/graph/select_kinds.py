@@ -14,7 +14,7 @@ _CLUSTER = (
     "1 / sqrt(lanesum(key[i] * key[i]) / D + 1e-12); mu[c] = x[c] for 4 clusters c. At most 16 times: label[i] = the first c with "
     "the largest lanesum(x[i] * mu[c]) + lanesum(mu[c] * mu[c]) * -0.5; if no label has changed, stop; mu[c] = (the sum of its "
     "x[i], i rising) * (1 / how many), 0 if there are none. Then the 64 rows of keys and values of head g are put "
-    "in the order of labels, those of a label as they were; centroids and bounds, where each cluster begins and the last one ends, "
+    "in the order of labels, those of a label as they were; bounds, where each cluster begins and the last one ends, and centroids "
     "join those before")
 """D: channels of a head."""
 
@@ -50,14 +50,15 @@ SELECTED: dict[str, Kind] = {kind.name: kind for kind in (
          "as scores.parted, each part as scores.rows.i8: the channels of q that stay have a scale of their own"),
 
     *(Kind(f"cluster{form}", f"keys:{value}[positions,m] values:{value}[positions,m]",
-           f"keys:{value}[positions,m] values:{value}[positions,m] centroids:f32[clusters,m] bounds:index[kv_heads,bounds]",
-           "kv_heads", _CLUSTER) for form, value in (("", "f32"), (".f16", "f16"))),
+           f"keys:{value}[positions,m] values:{value}[positions,m] centroids:{value}[clusters,m] bounds:index[kv_heads,bounds]",
+           "kv_heads", _CLUSTER + rounded) for form, value, rounded in (
+               ("", "f32", ""), (".f16", "f16", "; centroids are rounded to f16"))),
     Kind("cluster.i8", "keys:i8[positions,m] keys_scales:f32[positions,kv_heads] values:i8[positions,m] "
          "values_scales:f32[positions,kv_heads]",
          "keys:i8[positions,m] keys_scales:f32[positions,kv_heads] values:i8[positions,m] values_scales:f32[positions,kv_heads] "
-         "centroids:f32[clusters,m] bounds:index[kv_heads,bounds]", "kv_heads", "as cluster; a key is f32(code) * its scale"),
-    Kind("scores.centroids", "q:f32[n] centroids:f32[clusters,m]", "s:f32[heads,clusters]", "heads kv_heads window",
-         "as scores, of the centroids of the clusters that there are"),
+         "centroids:f16[clusters,m] bounds:index[kv_heads,bounds]", "kv_heads", "as cluster.f16; a key is f32(code) * its scale"),
+    *(Kind(f"scores.centroids{form}", f"q:f32[n] centroids:{value}[clusters,m]", "s:f32[heads,clusters]", "heads kv_heads window",
+           f"as scores{form}, of the centroids of the clusters that there are") for form, value in (("", "f32"), (".f16", "f16"))),
     Kind("choose.rows",    "s:f32[heads,clusters] bounds:index[kv_heads,bounds]", "rows:index[heads,budget]", "kv_heads",
          "for each head: positions behind the last cluster, then the rows of its clusters by falling s, of equal s the lower "
          "cluster first, until there are budget rows, or all"),

@@ -120,7 +120,8 @@ class SelectOperations:
     def _cluster(self, layer: int | None, names: Sequence[str], codes: bool, *, kv_heads: int) -> tuple[Any, ...]:
         """Results are the caches up to this position, with the last 64 rows in the order of clusters where they are whole."""
         *caches, centroids, bounds = names
-        known = self._caches.get((layer, centroids), np.zeros((0, self.graph.config.kv_dim), np.float32))
+        form = self.graph.values[centroids].format
+        known = self._caches.get((layer, centroids), np.zeros((0, self.graph.config.kv_dim), DTYPE[form]))
         ends = self._caches.get((layer, bounds), np.zeros((kv_heads, 1), np.uint32))
         if (self.position + 1) % BLOCK == 0:
             block = slice(self.position + 1 - BLOCK, self.position + 1)
@@ -133,7 +134,7 @@ class SelectOperations:
                 labels, means = self._k_means(floats * parts[caches[1]][:, head] if codes else floats)
                 for part in parts.values():
                     part[:, head] = part[np.argsort(labels, kind="stable"), head]
-                found.append(means)
+                found.append(exact.f16_bits(means) if form == "f16" else means)
                 sizes.append(np.bincount(labels, minlength=CLUSTERS))
             known = np.concatenate([known, np.stack(found, axis=1).reshape(CLUSTERS, -1)])
             ends = np.concatenate([ends, (block.start + np.cumsum(sizes, axis=1)).astype(np.uint32)], axis=1)

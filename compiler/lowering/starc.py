@@ -135,6 +135,7 @@ def cluster(c: Lowering, op: Op) -> None:
     """Where a block is whole: cosine k-means of the keys of each head; then the rows are put in the order of clusters."""
     e, config, placed = c.emit, c.graph.config, c.memory.caches
     dim, centroids, bounds = config.head_dim, placed["centroids"], placed["bounds"]
+    means, size = "cluster_means", BYTES[c.graph.values["centroids"].format] * dim
     e.line(f"andi a6, {POSITION}, {BLOCK - 1};  li a7, {BLOCK - 1}")
     whole = c.name("cluster")
     e.line(f"beq a6, a7, {whole}_now;  j {whole}", "a branch does not reach as far")
@@ -146,11 +147,15 @@ def cluster(c: Lowering, op: Op) -> None:
             block.load()
             _normalise(c, at, count)
             _rounds(c, count, at, masks)
+            if size < 4 * dim:
+                e.op("vec.cvt.f16.f32", c.at("cluster_sorted"), c.at(means), number(CLUSTERS * dim))
+                means = "cluster_sorted"
+                e.wait("fetch", "vec")
             block.reorder()
-            _moves(c, 4 * dim, 0, centroids.row_bytes)
+            _moves(c, size, 0, centroids.row_bytes)
             e.line(f"srli a7, {POSITION}, 6;  li a6, {CLUSTERS * centroids.row_bytes};  mul a7, a7, a6;  add a7, a7, {KEYS}")
-            e.line(f"li a6, {4 * dim};  mul a6, a6, {head};  add a7, a7, a6;  li a6, {centroids.offset};  add a7, a7, a6")
-            e.op("fetch.copy2d", "a7", c.at("cluster_means"), number(CLUSTERS))
+            e.line(f"li a6, {size};  mul a6, a6, {head};  add a7, a7, a6;  li a6, {centroids.offset};  add a7, a7, a6")
+            e.op("fetch.copy2d", "a7", c.at(means), number(CLUSTERS))
             e.line(f"srli a7, {POSITION}, 6;  slli a7, a7, 4;  li a6, {bounds.strides[0]};  mul a6, a6, {head};  add a7, a7, a6")
             e.line(f"li a6, {bounds.offset};  add a7, a7, a6;  add a7, a7, {KEYS};  addi {count}, {POSITION}, -{BLOCK - 1}")
             e.move(at, c.at(SIZES))
@@ -242,7 +247,7 @@ def _clusters(memory: MemoryPlan) -> int:
     return memory.extent("clusters")
 
 
-@lowers("scores.centroids")
+@lowers("scores.centroids", "scores.centroids.f16")
 def scores_of_centroids(c: Lowering, op: Op) -> None:
     e, result, (q, centroids) = c.emit, op.outputs[0], op.inputs
     e.csr("attn.key_stride", c.memory.caches[centroids].row_bytes)
@@ -250,8 +255,8 @@ def scores_of_centroids(c: Lowering, op: Op) -> None:
     e.op("attn.wrgb.f32", c.at(q), reads=(q,))
     e.line(f"srli a7, {POSITIONS}, 6;  slli a7, a7, 2", "clusters")
     with e.profile.known("a7", 0, exact=False):
-        e.op("attn.mac.f32", c.at(result), offset(KEYS, c.memory.caches[centroids].offset, centroids), "a7", reads=(centroids,),
-             writes=(result,))
+        e.op(f"attn.mac.{c.graph.values[centroids].format}", c.at(result),
+             offset(KEYS, c.memory.caches[centroids].offset, centroids), "a7", reads=(centroids,), writes=(result,))
 
 
 @lowers("choose.rows")

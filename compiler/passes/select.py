@@ -169,15 +169,16 @@ def _clustered(graph: Graph, op: Op, budget: int) -> Iterator[Op]:
     suffix, heads = f".{form}" if form in ("f16", "i8") else "", {"heads": config.heads, "kv_heads": config.kv_heads, "window": 0}
     scores, shares = "listed_scores", "listed_probabilities"
     if op.kind.startswith("scores"):
+        half = "f16" if suffix else "f32"           # every centroid is read for each token: of caches with few bytes, in few bytes
         graph.values |= {
-            "centroids": Value("f32", ("clusters", config.kv_dim), state=True, behind="keys"),
+            "centroids": Value(half, ("clusters", config.kv_dim), state=True, behind="keys"),
             "bounds": Value("index", (config.kv_heads, "bounds"), state=True, behind="keys"),
             "centroid_scores": Value("f32", (config.heads, "clusters")), "rows": Value("index", (config.heads, budget)),
             scores: Value("f32", (config.heads, budget)), shares: Value("f32", (config.heads, budget))}
         scales = [f"{name}_scales" for name in ("keys", "values")] if suffix == ".i8" else []
         caches = ("keys", *scales[:1], "values", *scales[1:])
         yield Op(f"cluster{suffix}", (*caches, "centroids", "bounds"), caches, attributes={"kv_heads": config.kv_heads})
-        yield Op("scores.centroids", ("centroid_scores",), (op.inputs[0], "centroids"), attributes=heads)
+        yield Op("scores.centroids" + ".f16" * bool(suffix), ("centroid_scores",), (op.inputs[0], "centroids"), attributes=heads)
         yield Op("choose.rows", ("rows",), ("centroid_scores", "bounds"), attributes={"kv_heads": config.kv_heads})
         yield Op(f"scores.listed{suffix}", (scores,), (*op.inputs, "rows"), attributes=heads)
     elif op.kind.startswith("softmax"):
