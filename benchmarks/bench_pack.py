@@ -12,25 +12,19 @@ The weights are random: `t2`, a third of them zeros, and `t2 pruned`, four of fi
 from __future__ import annotations
 
 import json
-import time
-from typing import Any
 
 import numpy as np
 
-import asm
+from benchmarks.in_flash import InFlash
 from compiler.formats.packed import chunk_bytes, pack
 from compiler.formats.weight_format import WEIGHT_FORMATS
-from emulator.machine import Machine
-from isa.numbers import Bytes
-from isa.program import Program, Section
 
-FLASH, X, SCALE, ACC, TILE = 0x10_0000_0000, 0x1000_0000, 0x1001_0000, 0x1010_0000, 0x1040_0000
 COLS, TURNS = 8192, 30                                      # short runs: on a busy host others get their turn in a long one
 PLAIN_BYTES, TILE_BYTES = 1 << 24, 1 << 16
 KINDS = {"t2": ("t2", 1 / 3), "t2 pruned": ("t2", 0.8), "i8 of ternary": ("i8", 1 / 3)}
 
 UNPACK = """
-_start: li      t0, {table}
+        li      t0, {table}
         csrw    fetch.chunk_table, t0
         li      t0, {chunks}
         csrw    fetch.table_rows, t0
@@ -43,7 +37,7 @@ _start: li      t0, {table}
         li      a2, {cols}
         lut.build.i8 a0, a1, a2
         li      s0, {tiles}
-        li      s1, {tile}
+        li      s1, {room}
         li      s2, {stream}
         li      s3, {tile_rows}
         li      s4, {acc}
@@ -54,11 +48,9 @@ _start: li      t0, {table}
         add     s4, s4, s5
         addi    s0, s0, -1
         bnez    s0, 1b
-        li      a7, 93
-        ecall
 """
 PLAIN = """
-_start: li      a0, {x}
+        li      a0, {x}
         li      a1, {scale}
         li      a2, {cols}
         lut.build.i8 a0, a1, a2
@@ -66,39 +58,7 @@ _start: li      a0, {x}
         li      a4, {weights}
         li      a5, {rows}
         lut.mac.{form} a3, a4, a5
-        li      a7, 93
-        ecall
 """
-
-
-class Runs:
-    """A program with data in flash that runs again and again."""
-
-    def __init__(self, text: str, parts: dict[str, Bytes], **words: Any) -> None:
-        places, at = {}, 0
-        for name, part in parts.items():
-            places[name], at = FLASH + at, at + part.size + -part.size % 64
-        data = np.zeros(at, np.uint8)
-        for name, part in parts.items():
-            data[places[name] - FLASH:][:part.size] = part.reshape(-1)
-        program = asm.assemble(text.format(x=X, scale=SCALE, acc=ACC, tile=TILE, cols=COLS, **places, **words))
-        self.machine, self.entry = Machine("slim"), program.entry
-        self.data = data.tobytes()
-        weights = Section(".weights", "a", FLASH, 4096, [self.data])
-        self.machine.load(Program([*program.sections, weights], [], [], program.entry))
-        self.machine.peek(X, COLS)[:] = np.random.default_rng(1).integers(-127, 128, COLS).astype(np.int8).view(np.uint8)
-        self.bytes = sum(part.size for part in parts.values())
-        self.seconds()
-
-    def seconds(self) -> float:
-        """Of a run."""
-        self.machine.pc, self.machine.exit_code = self.entry, None
-        start = time.perf_counter()
-        result = self.machine.run()
-        spent = time.perf_counter() - start
-        assert result.reason == "exit", result
-        assert not [name for name in self.machine.handed_over if name.startswith(("lut.", "fetch."))]
-        return spent
 
 
 def figures(kind: str, weights: int) -> dict[str, float] | None:
@@ -115,21 +75,11 @@ def figures(kind: str, weights: int) -> dict[str, float] | None:
     tile_rows = TILE_BYTES // row_bytes
     words = {"chunks": len(packed.table), "size": size, "row_bytes": row_bytes, "tiles": rows // tile_rows, "tile_rows": tile_rows}
     parts = {"stream": packed.stream, "table": packed.table}
-    alone = Runs(UNPACK, parts, product="", **words)
-    product = Runs(UNPACK, parts, product=f"lut.mac.{name} s4, s1, s3", **words)
-    whole = Runs(PLAIN, {"weights": plain}, form=name, rows=rows)
-    for made in (product, whole):
-        made.machine.peek(ACC, 4 * rows)[:] = 0
-        made.seconds()
-    assert np.array_equal(product.machine.peek(ACC, 4 * rows), whole.machine.peek(ACC, 4 * rows)), "another result"
-    stored = np.frombuffer(alone.data, np.int64)               # where the machine reads it
-
-    def reading() -> float:
-        start = time.perf_counter()
-        np.maximum.reduce(stored)
-        return time.perf_counter() - start
-
-    turns = [(alone.seconds(), reading(), product.seconds(), whole.seconds()) for _ in range(TURNS)]
+    alone = InFlash(UNPACK, parts, COLS, product="", **words)
+    product = InFlash(UNPACK, parts, COLS, product=f"lut.mac.{name} s4, s1, s3", **words)
+    whole = InFlash(PLAIN, {"weights": plain}, COLS, form=name, rows=rows)
+    assert np.array_equal(product.sums(rows), whole.sums(rows)), "another result"
+    turns = [(alone.seconds(), alone.reading(), product.seconds(), whole.seconds()) for _ in range(TURNS)]
     unpacking, read, with_product, dense = (min(column) for column in zip(*turns, strict=True))
     return {"stored_of_plain": packed.size / plain.size, "gigabytes_per_second": alone.bytes / unpacking / 1e9,
             "unpacked": plain.size / unpacking / 1e9, "reading": alone.bytes / read / 1e9, "of_bandwidth": read / unpacking,

@@ -1,11 +1,15 @@
 """Speed of predicted neurons beside all neurons, one thread: a model of the 125m shape with random weights, 90 % left alone.
 
-Prints one JSON object. The programs run in turns, and the best turn of each operation, and of a token, counts. `times_as_fast` is
-dense over predicted, `bound` the ratio of bytes that they read of flash and DRAM, `of_bound` the one over the other: of the
-feed-forward layers with the predictor (`layers`, microseconds of each), and of a whole token (`token`). A layer is timed by stops
-between its operations. A token has no stops, and its time is that of the processor, so that other work on the host is hardly in it.
-Bytes of the layers are those of their matrices, of the token the counted ones. `load` is that of the host meanwhile: above the
-number of its cores the figures of layers are those of a busy host.
+Prints one JSON object. The programs run in turns, and the best turn of a layer, and of a token, counts. `times_as_fast` is
+dense over predicted, `bytes` the ratio of bytes that they read of flash and DRAM: of the feed-forward layers with the predictor
+(`layers`, microseconds of each), and of a whole token (`token`). A layer is timed from a stop in front of it to one behind it. A
+token has no stops, and its time is that of the processor, so that other work on the host is hardly in it. Bytes of the layers are
+those of their matrices, of the token the counted ones. `load` is that of the host meanwhile: above the number of its cores the
+figures of layers are those of a busy host.
+
+Fewer bytes are also read faster, where the host's caches have room for them. So `reading_us` is what the host takes to read as
+many, again and again, and `bound` the ratio of these times; `of_reading` is the share of it in the time of a token, `of_bound` that
+of the bound in `times_as_fast`. The rates of a token hold for its layers.
 
 Both programs have their weights in DRAM, on `slim-nsp`. `--machine slim` has the matrices of the dense program in flash. How many
 zeros a matrix has is remembered on both, since no program changes them; in the rows that a gather brings they are counted each
@@ -17,16 +21,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from functools import partial
 from typing import Any
 
-from compiler.measuring.measure import processor, shares
+import numpy as np
+
+from compiler.measuring.measure import processor, prompt_of
 from compiler.measuring.on_machine import Stretch, take
 from compiler.measuring.shapes import compile_random
 from compiler.settings import Settings
 from emulator.machine import Machine
 from emulator.observe.breakdown import DECODE
 from isa.program import Program
+from isa.services import Host
 
 TURNS, SPARSITY = 4, 0.9
 PREDICTOR = ("layer.predict_in", "layer.predict_out")
@@ -43,9 +51,30 @@ def layer_operations(program: Program) -> tuple[range, range]:
 
 
 def measured(program: Program, seconds: float) -> dict[str, float]:
-    """Microseconds of each operation in a token."""
-    found = shares(program, Machine, seconds)["operations"]
-    return {name.split()[0]: each["microseconds"] * each["per_token"] for name, each in found.items()}
+    """Seconds from the begin of a feed-forward layer to its end, and to where its neurons are known: stops at these places alone.
+    The least of those seen, less what a run of nearly nothing takes."""
+    ours, before = layer_operations(program)
+    places = {symbol.name: symbol.value for symbol in program.symbols}
+    begin, known, end = (places[f"op.layer.{number}"] for number in (ours.start - 1, max(before.stop, ours.start + 1) - 1,
+                                                                     ours.stop - 1))
+    machine = Machine(program.machine, Host(prompt_of(program, 1)))
+    machine.load(program)
+    least = {"layer": float("inf"), "known": float("inf"), "nothing": float("inf")}
+
+    def run(name: str, limit: int | None = None) -> None:
+        start = time.perf_counter()
+        machine.run(limit)
+        least[name] = min(least[name], time.perf_counter() - start)
+
+    for name, place in (("layer", end), ("known", known)):
+        machine.breakpoints = {begin, place}                # they stay, so that code is not decoded anew
+        stop = time.perf_counter() + seconds / 2
+        while time.perf_counter() < stop:
+            assert machine.run().unless_interrupted().reason == "breakpoint" and machine.pc == begin
+            run("nothing", 1)
+            run(name)
+            assert machine.pc == place
+    return {name: least[name] - least["nothing"] for name in ("layer", "known")}
 
 
 def counted(program: Program) -> dict[str, int]:
@@ -61,37 +90,51 @@ def compared(weights: str, shape: str, machine: str, seconds: float, turns: int)
              "predicted": Settings(machine=machine, weights=weights, sparsity=SPARSITY, predictor="i8")}
     made = {name: compile_random(shape, settings) for name, settings in kinds.items()}
     programs = {name: Program.load(each.path) for name, each in made.items()}
-    best: dict[str, dict[str, float]] = {name: {} for name in programs}
+    best: dict[str, list[dict[str, float]]] = {name: [] for name in programs}
     tokens: dict[str, list[float]] = {name: [] for name in programs}
-    load = []
+    counts = {name: counted(program) for name, program in programs.items()}
+    read = {name: each["flash.bytes_read"] + each["dram.bytes_read"] for name, each in counts.items()}
+    load, rates = list[float](), {name: list[float]() for name in programs}
     for _ in range(turns):
         for name, program in programs.items():
-            for operation, spent in measured(program, seconds).items():
-                best[name][operation] = min(spent, best[name].get(operation, spent))
+            rates[name].append(reading(read[name]))
+            best[name].append(measured(program, seconds))
             tokens[name].append(processor(program, Machine, seconds))
             load.append(os.getloadavg()[0])
     layers = made["dense"].layers
-    ours = {name: layer_operations(program) for name, program in programs.items()}
-    part = {name: sum(best[name].get(f"op.layer.{number}", 0.0) for number in ours[name][0]) / layers for name in programs}
-    predictor = sum(best["predicted"].get(f"op.layer.{number}", 0.0) for number in ours["predicted"][1]) / layers
+    part = {name: 1e6 * min(each["layer"] for each in best[name]) for name in programs}
+    predictor = 1e6 * min(each["known"] for each in best["predicted"])
     whole = {name: min(each) for name, each in tokens.items()}
-    counts = {name: counted(program) for name, program in programs.items()}
-    read = {name: each["flash.bytes_read"] + each["dram.bytes_read"] for name, each in counts.items()}
+    rate = {name: read[name] / min(rates[name]) for name in programs}
     card = programs["dense"].meta["model"]
     dim, hidden = card["dim"], card["hidden"]
     left = counts["predicted"]["fetch.rows_left"] / (layers * hidden)
     bytes_of = {"i8": 1.0, "t2": 0.25}[weights]
     dense = 3 * dim * hidden * bytes_of
-    layer_bound = dense / (dim // 4 * (dim + hidden) + (1 - left) * dense)
+    fewer = dim // 4 * (dim + hidden) + (1 - left) * dense
+    faster = rate["predicted"] / rate["dense"]
     return {"left_alone": left, "load": max(load),
             "layers": {"dense_us": part["dense"], "predicted_us": part["predicted"], "predictor_us": predictor,
-                       **_ratios(part["dense"] / part["predicted"], layer_bound)},
-            "token": {"dense_us": whole["dense"], "predicted_us": whole["predicted"],
-                      **_ratios(whole["dense"] / whole["predicted"], read["dense"] / read["predicted"])}}
+                       **_ratios(part["dense"] / part["predicted"], dense / fewer, faster)},
+            "token": {**{f"{name}_us": whole[name] for name in programs},
+                      **{f"{name}_bytes": read[name] for name in programs},
+                      **{f"{name}_reading_us": 1e6 * min(rates[name]) for name in programs},
+                      **{f"{name}_of_reading": 1e6 * min(rates[name]) / whole[name] for name in programs},
+                      **_ratios(whole["dense"] / whole["predicted"], read["dense"] / read["predicted"], faster)}}
 
 
-def _ratios(times: float, bound: float) -> dict[str, float]:
-    return {"times_as_fast": times, "bound": bound, "of_bound": times / bound}
+def reading(size: int) -> float:
+    """Seconds to read so many bytes, which have been read just before."""
+    words, spent = np.ones(size // 8, np.int64), list[float]()
+    for _ in range(6):
+        start = time.perf_counter()
+        np.maximum.reduce(words)
+        spent.append(time.perf_counter() - start)
+    return min(spent[1:])
+
+
+def _ratios(times: float, of_bytes: float, faster: float) -> dict[str, float]:
+    return {"times_as_fast": times, "bytes": of_bytes, "bound": of_bytes * faster, "of_bound": times / (of_bytes * faster)}
 
 
 def main() -> None:

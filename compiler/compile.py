@@ -313,7 +313,7 @@ def _lowered(target: Target, positions: int, chunk: int | None, sequences: int |
     groups, sparse = [body.layers for body in graph.bodies], "active" in graph.values
     predicted = has_objects(graph)
     layout = plan_weights(model, positions, groups, (BY_NEURON,) if sparse else (), target.elsewhere, ROLES if predicted else (),
-                          fetched=not target.reached)
+                          fetched=not target.reached, pairs=target.pairs)
     decoded = matrices(graph, layout)
     for placed in decoded:
         check_decoded(machine, placed)

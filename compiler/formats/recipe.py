@@ -87,16 +87,16 @@ def parse_format(text: str, place: str = "--weights", file: Path | str = "") -> 
             raise ModelError(file, place, got=f"{text!r}", expected=name, hint="floats have no scale")
         return Choice(form)
     table, _, columns = group.partition(":")
-    if table == NF4:
-        if name != "c4" or not re.fullmatch(r"([1-9]\d{0,8})?", columns) or group.endswith(":"):
-            raise ModelError(file, place, got=repr(text), expected="c4:nf4, or c4:nf4:N with N columns that share a scale",
-                             hint="NF4 has 16 values: four bits")
-        return Choice(form, int(columns or codebook.NF4_COLUMNS), NF4)
-    if table == FIT:
-        if not form.book or not re.fullmatch(r"([1-9]\d{0,8})?", columns) or group.endswith(":"):
+    if table in (NF4, FIT):
+        fits = re.fullmatch(r"(row|[1-9]\d{0,8})?", columns) and not group.endswith(":")
+        if table == NF4 and (name != "c4" or not fits):
+            raise ModelError(file, place, got=repr(text), hint="NF4 has 16 values: four bits",
+                             expected="c4:nf4, or c4:nf4:N with N columns that share a scale, or c4:nf4:row")
+        if table == FIT and (not form.book or not fits):
             raise ModelError(file, place, got=repr(text), hint="scales are fitted to a codebook",
                              expected="c2:fit, c3:fit or c4:fit, or c4:fit:N with N columns that share a scale")
-        return Choice(form, int(columns) if columns else "row", FIT)
+        columns = columns or ("row" if table == FIT else str(codebook.NF4_COLUMNS))
+        return Choice(form, int(columns) if columns.isdigit() else columns, table)
     if group == ABSMEAN and name not in ("t2", "t5"):
         raise ModelError(file, place, got=repr(text), expected="t2:absmean or t5:absmean", hint="the rule is for ternary codes")
     if group == CLIP and (form.rule is not LARGEST or form.book):

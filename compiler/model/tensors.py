@@ -91,9 +91,16 @@ class Tensor(ABC):
         return self.format.levels
 
     @property
+    def table(self) -> str:
+        """What a recipe says of its codebook: "nf4", "fit"; "": nothing."""
+        return ""
+
+    @property
     def stored(self) -> str:
-        """Format and columns that share a scale: "f32", "t2:tensor", "i8:64"."""
-        return f"{self.format}:{self.group or 'tensor'}" if self.format.has_codes else self.format.name
+        """Format and columns that share a scale: "f32", "t2:tensor", "i8:64", "c4:nf4:64"."""
+        if not self.format.has_codes:
+            return self.format.name
+        return ":".join((self.format.name, *filter(None, [self.table]), str(self.group or "tensor")))
 
     @property
     @abstractmethod
@@ -219,6 +226,10 @@ class DerivedTensor(Tensor):
     @property
     def file(self) -> Path:
         return self.source.file
+
+    @property
+    def table(self) -> str:
+        return self.source.table if self.format == self.source.format else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from compiler.errors import ModelError
 from compiler.formats import codebook
-from compiler.formats.recipe import ABSMEAN, BYTES, CLIP, NF4, Choice, Recipe
+from compiler.formats.recipe import ABSMEAN, BYTES, CLIP, FIT, NF4, Choice, Recipe
 from compiler.formats.scales import CLIPPED, Magnitudes, oddly
 from compiler.formats.weight_format import WEIGHT_FORMATS
 from compiler.graph import Graph, Op, Value, check, graph_of, role_of
@@ -100,6 +100,10 @@ class QuantisedTensor(DerivedTensor):
 class FittedTensor(QuantisedTensor):
     """A matrix rounded to the values of its codebook, with the scales that are best for them."""
 
+    @property
+    def table(self) -> str:
+        return FIT
+
     def _codes(self, first: int, last: int) -> Codes:
         values = self.source.rows(first, last)
         rows, cols = values.shape
@@ -110,6 +114,10 @@ class FittedTensor(QuantisedTensor):
 @dataclass(frozen=True)
 class TableTensor(FittedTensor):
     """The same of NF4, the codebook of all matrices."""
+
+    @property
+    def table(self) -> str:
+        return NF4
 
     @cached_property
     def levels(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from compiler.formats.recipe import PAIRS
 from compiler.formats.weight_format import WEIGHT_FORMATS, WeightFormat
 from compiler.graph import title_of
 from compiler.model.model import SIDES, Model, layer_roles, roles
@@ -49,6 +50,7 @@ class Placed:
     in_objects   the file has the scales alone: the rows are parts of the objects of neurons (objects.py)
     reused       of a matrix that is stored as centres and differences: `format` is that of the differences
     chunks       of a matrix that is stored as packed chunks
+    table, pairs what a recipe says of the codebook, and whether codes are looked up two at a time
     """
 
     role: str
@@ -69,6 +71,8 @@ class Placed:
     run_most: tuple[int, int] = (0, 0)
     reused: Reused | None = None
     chunks: Chunks | None = None
+    table: str = ""
+    pairs: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -99,7 +103,9 @@ class Placed:
             return f"{self.format.name} {self.layout.name}" if self.layout else self.format.name
         name = "i8" if self.banked else self.reused.reuse.format.name if self.reused else self.format.name
         rows = self.by_column or self.scale_group == self.shape[-1]
-        name = f"{name}:{'tensor' if not self.scale_group else 'row' if rows else self.scale_group}"
+        table, pairs = (self.table, self.pairs) if name == self.format.name else ("", False)
+        columns = "tensor" if not self.scale_group else "row" if rows else str(self.scale_group)
+        name = ":".join((name, *filter(None, [table]), columns)) + PAIRS * pairs
         beside = (self.layout.name if self.layout else f"reuse:{self.reused.columns}" if self.reused else
                   f"packed:{self.chunks.weights}" if self.chunks else "")
         return f"{name} {beside}".rstrip()
@@ -340,13 +346,14 @@ def _columns(placed: Placed, tensor: Tensor) -> Iterator[tuple[Any, list[Any]]]:
 
 def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], by_column: Collection[str] = (),
                  banked: Callable[[str, int], object] = lambda role, layer: None,
-                 in_objects: Collection[str] = (), *, fetched: bool = False) -> WeightLayout:
+                 in_objects: Collection[str] = (), *, fetched: bool = False, pairs: bool = False) -> WeightLayout:
     """Lay out the tensors of a quantised model for at most `context` positions; those roles of a layer column by column.
 
     groups  the layers of each body of the graph: they are laid out alike
     banked  where the matrix of a role ("layer.q", "head") in a layer lies, if not here: then the file has its scales alone
     in_objects  the roles of a layer whose rows are parts of the objects of neurons
     fetched whether rows are fetched, so that the program has to know where those begin that differ in their bytes
+    pairs   whether codes of codebooks are looked up two at a time
     """
     layout, c = WeightLayout(model, context, groups), model.config
     once = [(role, shape) for role, shape in roles(c) if not role.startswith("layers.")]
@@ -354,7 +361,9 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
         once.append((ROPE, (context, c.head_dim)))
     at = 0
     for role, shape in once:
-        layout.once[role] = _place(role, shape, at, None if role == ROPE else model.tensor(role), banked=bool(banked(role, 0)))
+        tensor = None if role == ROPE else model.tensor(role)
+        placed = _place(role, shape, at, tensor, banked=bool(banked(role, 0)))
+        layout.once[role] = _with_book(placed, tensor, pairs) if tensor else placed
         at = layout.once[role].end
     layout.layers_at = _up(at, PAGE)
     found = [(role, model.tensor(f"layers.0.{role}").shape) for role in CALIBRATED if f"layers.0.{role}" in model.tensors]
@@ -372,6 +381,7 @@ def plan_weights(model: Model, context: int, groups: Sequence[tuple[int, ...]], 
                 apart = role in in_objects or bool(banked(f"layer.{role}", layers[0]))
                 placed = _place(role, shape, at, tensors[0], role in by_column, apart)
                 body[role] = replace(placed, banked=False, in_objects=True) if role in in_objects else placed
+            body[role] = _with_book(body[role], tensors[0], pairs)
             at = body[role].end
         layout.bodies.append(body)
         layout.body_bytes.append(_up(at, PAGE))
@@ -388,6 +398,11 @@ def _place(role: str, shape: tuple[int, ...], at: int, tensor: Tensor | None, by
         return Placed(role, shape, offset, form, by_column=by_column, banked=banked)
     size = 0 if banked else shape[0] * form.row_bytes(shape[1])
     return Placed(role, shape, offset, form, _up(offset + size, ALIGN), group, by_column, banked)
+
+
+def _with_book(placed: Placed, tensor: Tensor, pairs: bool) -> Placed:
+    """The same, if it has a codebook with what a recipe says of that."""
+    return replace(placed, table=tensor.table, pairs=pairs) if placed.format.book else placed
 
 
 def _place_sparse(role: str, at: int, tensors: Sequence[SparseTensor], fetched: bool) -> Placed:

@@ -67,6 +67,24 @@ def test_a_number_too_large_leaves_the_result_as_it_was(pair, size):
         assert unpack(pair, seed, numbers.tolist(), table, each * size, beyond=1).trap
 
 
+@pytest.mark.parametrize(("pieces", "centres", "rows"), [
+    (16, 128, 64), (17, 128, 65), (31, 112, 200), (130, 128, 130), (300, 16, 64), (16, 128, 63), (20, 128, 1), (40, 100, 64)])
+def test_sums_of_centres_of_16_bits(pair, pieces, centres, rows):
+    """Looked up by permutations, 64 rows together; sums that need more bits are gathered."""
+    for bits, beyond in ((15, 0), (16, 0), (15, 1)):
+        rng = np.random.default_rng([bits, beyond, pieces])
+        pair.fresh()
+        pair.set(lut__pieces=pieces, lut__centres=centres)
+        sums = rng.integers(-1 << bits, 1 << bits, pieces * centres).astype("<i4")
+        sums[:2] = -1 << bits, (1 << bits) - 1
+        assigned = rng.integers(0, centres, rows * pieces).astype(np.uint8)
+        if beyond:
+            assigned[rng.integers(len(assigned))] = centres
+        acc = pair.put(rng.integers(-1 << 31, 1 << 31, rows).astype("<i4"))
+        done = pair.run("lut.reuse.u8", acc=acc, sums=pair.put(sums), assigned=pair.put(assigned, gap=1), rows=rows)
+        assert bool(done.trap) == bool(beyond) and (beyond or not done.handed_over)
+
+
 def test_sums_of_centres(pair):
     for seed in range(RUNS):
         rng = np.random.default_rng(seed)

@@ -39,6 +39,7 @@ from emulator.simd.bytes64 import (
     look_up_256,
     permuted,
     pointer,
+    prefetch,
     shuffle,
     spread,
     vector_type,
@@ -47,6 +48,7 @@ from emulator.simd.bytes64 import (
 PACKET = 32                 # numbers of chunks that share a width
 WIDTHS = 16                 # 0..15 bits
 SPARE = 64                  # bytes behind a packet that may be read with it
+AHEAD = 12 << 10            # bytes of packets that are asked of memory before they are needed: fewer come too late
 NARROW, BYTES = 128, 256    # chunks of a byte for which there is one permutation, or two
 WORDS = (1, 2, 4, 8)        # bytes of chunks that are one word
 
@@ -69,20 +71,29 @@ def number_at(place, width, i):
 # ------------------------------------------------------------------------------------------------ with AVX-512
 
 _LANE = range(SIZE)
-# By width, 64 bytes each. Four numbers of two bytes in each word: the bytes of the packet that the word is made of, and for each
-# byte of a number the bit of the word where it begins.
-_WORDS_FROM = [min((4 * (at // 8) * w >> 3) + at % 8, SIZE - 1) for w in range(WIDTHS) for at in _LANE]
-_WORDS_START = [(4 * (at // 8) * w & 7) + at % 8 // 2 * w + 8 * (at % 2) & 63 for w in range(WIDTHS) for at in _LANE]
-# By a byte with the widths of two packets: eight numbers of a byte in each word, four words of either packet.
-_PAIRS = [(at, at // 32 * 4 * (byte & 15), byte >> 4 if at // 32 else byte & 15) for byte in range(256) for at in _LANE]
-_BYTES_FROM = [min(start + at // 8 % 4 * w + at % 8, SIZE - 1) for at, start, w in _PAIRS]
-_BYTES_START = [at % 8 * w & 63 for at, _, w in _PAIRS]
-_BYTES_MASK = [(1 << min(w, 8)) - 1 for _, _, w in _PAIRS]
+# By width, two rows of 64 bytes. Four numbers of two bytes in each word: the bytes of the packet that the word is made of, and for
+# each byte of a number the bit of the word where it begins.
+_WORDS = [number for w in range(WIDTHS) for number in (
+    *(min((4 * (at // 8) * w >> 3) + at % 8, SIZE - 1) for at in _LANE),
+    *((4 * (at // 8) * w & 7) + at % 8 // 2 * w + 8 * (at % 2) & 63 for at in _LANE))]
 
 
-def _row_of(builder: Any, name: str, values: list[int], number: Any) -> Vector:
-    """64 bytes of a table that is part of the code."""
-    return Vector.load(builder, builder.add(constant_array(builder, name, I8, values), builder.mul(number, I64(SIZE))))
+def _pair_rows(byte: int) -> list[int]:
+    """By a byte with the widths of two packets, three rows of 64 bytes: the same, and a mask. Eight numbers of a byte in each word,
+    four words of either packet."""
+    widths = [byte >> 4 if at // 32 else byte & 15 for at in _LANE]
+    return [*(min(at // 32 * 4 * (byte & 15) + at // 8 % 4 * w + at % 8, SIZE - 1) for at, w in enumerate(widths)),
+            *(at % 8 * w & 63 for at, w in enumerate(widths)),
+            *((1 << min(w, 8)) - 1 for w in widths)]
+
+
+_PAIRS = [number for byte in range(256) for number in _pair_rows(byte)]
+
+
+def _rows_of(builder: Any, name: str, values: list[int], number: Any, count: int) -> list[Vector]:
+    """`count` rows of 64 bytes of a table that is part of the code: one address in a register."""
+    start = builder.add(constant_array(builder, name, I8, values), builder.mul(number, I64(SIZE * count)))
+    return [Vector.load(builder, builder.add(start, I64(SIZE * i))) for i in range(count)]
 
 
 def _each_packet(builder: Any, widths: Any, place: Any, packets: Any, do: Callable[[Any, Any, Vector], None]) -> Any:
@@ -93,12 +104,13 @@ def _each_packet(builder: Any, widths: Any, place: Any, packets: Any, do: Callab
         byte = builder.load(pointer(builder, builder.add(widths, builder.lshr(loop.index, I64(1))), I8))
         shift = builder.shl(builder.and_(builder.trunc(loop.index, I8), I8(1)), I8(2))
         width = builder.zext(builder.and_(builder.lshr(byte, shift), I8(15)), I64)
-        words = permuted(Vector.load(builder, builder.load(at)), _row_of(builder, "words_from", _WORDS_FROM, width))
-        numbers = fields(words, _row_of(builder, "words_start", _WORDS_START, width))
+        sources, starts = _rows_of(builder, "words_of_packets", _WORDS, width, 2)
+        numbers = fields(permuted(Vector.load(builder, builder.load(at)), sources), starts)
         mask = builder.trunc(builder.sub(builder.shl(I64(1), width), I64(1)), I16)
         kind = vector_type(I16)
         every = builder.insert_element(spread(kind, 0), mask, I32(0))
         do(loop.index, width, numbers & Vector(builder, shuffle(builder, every, every, [0] * kind.count)))
+        prefetch(builder, builder.add(builder.load(at), I64(AHEAD)))
         builder.store(builder.add(builder.load(at), builder.shl(width, I64(2))), at)
     return builder.load(at)
 
@@ -160,10 +172,11 @@ def _each_pair(builder: Any, widths: Any, place: Any, packets: Any, do: Callable
     def pair(number: Any, mask: int) -> None:
         byte = builder.load(pointer(builder, builder.add(widths, number), I8))
         both = builder.zext(builder.and_(byte, I8(mask)), I64)
-        words = permuted(Vector.load(builder, builder.load(at)), _row_of(builder, "bytes_from", _BYTES_FROM, both))
-        numbers = fields(words, _row_of(builder, "bytes_start", _BYTES_START, both))
-        do(number, numbers & _row_of(builder, "bytes_mask", _BYTES_MASK, both), mask == 255)
+        sources, starts, kept = _rows_of(builder, "pairs_of_packets", _PAIRS, both, 3)
+        numbers = fields(permuted(Vector.load(builder, builder.load(at)), sources), starts)
+        do(number, numbers & kept, mask == 255)
         together = builder.add(builder.and_(both, I64(15)), builder.lshr(both, I64(4)))
+        prefetch(builder, builder.add(builder.load(at), I64(AHEAD)))
         builder.store(builder.add(builder.load(at), builder.shl(together, I64(2))), at)
 
     pairs = builder.lshr(packets, I64(1))

@@ -32,9 +32,8 @@ from emulator.kernel_words import (
 )
 from emulator.native.inlining import inline
 from emulator.native.machine_code import atomic_add, load, move, store
-from emulator.simd.lanes import ask_for
 from emulator.threads.parallel import in_parallel
-from emulator.units.fetch.moves import FETCH, FLASH_READ, LINE, NO_PAGE, ROW_BYTES, TABLE_ROWS, can_finish, extent, finish, touched
+from emulator.units.fetch.moves import FETCH, FLASH_READ, NO_PAGE, ROW_BYTES, TABLE_ROWS, can_finish, extent, finish, touched
 from emulator.units.fetch.packets import (
     BYTES,
     PACKET,
@@ -52,7 +51,6 @@ CHUNK_TABLE, CHUNK_BYTES, CHUNKS = csr_number("fetch.chunk_table"), csr_number("
 MOST_BYTES, MOST_CHUNKS = 16, 1 << 15       # of a chunk; of their table
 BYTE = 8                                    # bits of the numbers of the table of bytes
 GRAIN = 8                                   # rows that a thread takes at least, and between two whose places are kept
-AHEAD = 1 << 11                             # bytes of packets that are asked for before they are read
 NEAR = 8                                    # entries that are looked at
 KEY = 1 << 10                               # of entries; those of other units have other numbers there
 
@@ -121,7 +119,7 @@ def look_at_rows(first, last, host, places, last_byte, each, narrow, chunks, bey
     spare, head, whole, largest = np.empty(most_of_row(each), np.uint8), head_bytes(each), each // PACKET, i64(0)
     at = host + load(places + first // GRAIN * 8, i64)
     for _ in range(first, last):
-        widths = row_at(at, last_byte, each, spare.ctypes.data)
+        widths = row_at(at, last_byte, each, i64(spare.ctypes.data))
         largest = max(largest, largest_of(widths, widths + head, whole, narrow))
         place = widths + head + 4 * widths_above(widths, whole, 0)[0]
         at += place - widths
@@ -147,7 +145,7 @@ def look_up_rows(first, last, host, places, last_byte, each, narrow, size, table
         whole = 0
     at = host + load(places + first // GRAIN * 8, i64)
     for row in range(first, last):
-        widths, out = row_at(at, last_byte, each, spare.ctypes.data), target + row * row_bytes
+        widths, out = row_at(at, last_byte, each, i64(spare.ctypes.data)), target + row * row_bytes
         place, chunk = widths + head, PACKET * whole
         if whole > 0:
             place = looked_up(size, table, chunks, widths, place, whole, narrow, out)
@@ -162,8 +160,6 @@ def look_up_rows(first, last, host, places, last_byte, each, narrow, size, table
                 chunk += 1
             place += (some * width + 7) >> 3
         at += place - widths
-        for line in range(0, place - widths, LINE):
-            ask_for(at + AHEAD + line)
     spare[0] = 0                # keeps its memory alive until here
 
 
@@ -226,7 +222,7 @@ def fetch_unpack(dst, src, rows, block):
     if table == 0 or host == 0 or target == 0:
         return PUNT
     own_places, beyond = np.empty((rows + GRAIN - 1) // GRAIN, np.int64), np.zeros(1, np.int64)
-    places, entry = own_places.ctypes.data, entry_of(block, host, each, rows, chunks)
+    places, entry = i64(own_places.ctypes.data), entry_of(block, host, each, rows, chunks)
     known = is_known(entry, host, each, rows, chunks)
     if known:
         end, narrow, wide, places = load(entry + 40, i64), load(entry + 48, i64) != 0, False, load(entry + 56, i64)
@@ -248,7 +244,7 @@ def fetch_unpack(dst, src, rows, block):
         remember(block, entry, host, each, rows, chunks, end, narrow, places)
     copied = size == 1 or (size == 2 and readable(block, FETCH, csr(block, CHUNK_TABLE), chunks * size + 2, 1)[0] == 0)
     own = np.empty(chunks * size + BYTES if copied else 1, np.uint8)            # a table behind which may be read
-    entries = own.ctypes.data if copied else table
+    entries = i64(own.ctypes.data) if copied else table      # of mixed signs, addresses would be floats
     if copied:
         move(entries, table, chunks * size)
     if not in_parallel(block, 2 * dst_size, rows, GRAIN, look_up_rows, host, places, last_byte, each, narrow, size, entries,

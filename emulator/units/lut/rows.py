@@ -40,7 +40,7 @@ from emulator.simd.bytes64 import (
     widened,
 )
 from emulator.units.lut.counts import COUNTED, Counts, clear, count_blocks
-from emulator.units.lut.layouts import BY_NUMBER, DEALT
+from emulator.units.lut.layouts import BY_NUMBER, DEALT, LOWER, UPPER
 
 AHEAD = 12 << 10        # bytes that are asked of memory before they are needed: fewer come too late
 ROWS = 4                # that share the loads of the activations, where these are wide
@@ -136,6 +136,10 @@ def _emit_rows(number: int, by_word: bool, counting: bool, vectors: int) -> Any:
         # Where the work takes longer than reading the weights, the host's own prefetching falls behind, so this asks ahead.
         # Elsewhere asking ahead would be in the way.
         behind = by_word or layout.slices * (2 if counting else 1) > 2
+        # Parts of rows do not follow each other. Of those it asks for the same part of a later row.
+        in_parts = number in (LOWER, UPPER)
+        rows_ahead = builder.add(builder.udiv(ir.Constant(I64, AHEAD), builder.or_(stride, ir.Constant(I64, 1))),
+                                 ir.Constant(I64, ROWS))
 
         def some_rows(first: Any, groups: Any, count: int) -> None:
             """`groups` times `count` rows at once, from row `first` on."""
@@ -157,6 +161,9 @@ def _emit_rows(number: int, by_word: bool, counting: bool, vectors: int) -> Any:
 
                 def ask(number: Any) -> None:
                     for row in range(count if behind else 0):          # one stream, however many rows it is for
+                        if in_parts:
+                            prefetch(builder, builder.add(at(starts[row], number, SIZE), builder.mul(rows_ahead, stride)))
+                            continue
                         prefetch(builder, builder.add(at(starts[0], number, SIZE * count), ir.Constant(I64, AHEAD + SIZE * row)))
 
                 def whole(number: Any) -> None:
