@@ -37,6 +37,7 @@ from isa.program import Program
 from isa.services import Host
 
 TURNS, SPARSITY = 4, 0.9
+WORD = 4                    # bytes of an instruction
 PREDICTOR = ("layer.predict_in", "layer.predict_out")
 MATRICES = ("layer.gate", "layer.up", "layer.down")
 
@@ -52,7 +53,7 @@ def layer_operations(program: Program) -> tuple[range, range]:
 
 def measured(program: Program, seconds: float) -> dict[str, float]:
     """Seconds from the begin of a feed-forward layer to its end, and to where its neurons are known: stops at these places alone.
-    The least of those seen, less what a run of nearly nothing takes."""
+    The least of those seen, less those of a run of one instruction."""
     ours, before = layer_operations(program)
     places = {symbol.name: symbol.value for symbol in program.symbols}
     begin, known, end = (places[f"op.layer.{number}"] for number in (ours.start - 1, max(before.stop, ours.start + 1) - 1,
@@ -61,18 +62,14 @@ def measured(program: Program, seconds: float) -> dict[str, float]:
     machine.load(program)
     least = {"layer": float("inf"), "known": float("inf"), "nothing": float("inf")}
 
-    def run(name: str, limit: int | None = None) -> None:
-        start = time.perf_counter()
-        machine.run(limit)
-        least[name] = min(least[name], time.perf_counter() - start)
-
-    for name, place in (("layer", end), ("known", known)):
+    for name, place in (("layer", end), ("known", known), ("nothing", begin + WORD)):
         machine.breakpoints = {begin, place}                # they stay, so that code is not decoded anew
-        stop = time.perf_counter() + seconds / 2
+        stop = time.perf_counter() + seconds / 3
         while time.perf_counter() < stop:
             assert machine.run().unless_interrupted().reason == "breakpoint" and machine.pc == begin
-            run("nothing", 1)
-            run(name)
+            start = time.perf_counter()
+            machine.run().unless_interrupted()
+            least[name] = min(least[name], time.perf_counter() - start)
             assert machine.pc == place
     return {name: least[name] - least["nothing"] for name in ("layer", "known")}
 

@@ -106,6 +106,7 @@ def test_pairs_take_half_the_look_ups(tmp_path: Path) -> None:
         recipe = replace(read_recipe(weights), head=parse_format("f32"))
         compiled = compile_model(random_model(SHAPES["gqa"]), recipe=recipe, activations=activations)
         assert ("codes of codebooks are looked up two at a time" in compiled.summary()) == weights.endswith(":pairs")
+        assert compiled.layout.layer["up"].stored == weights
         found[weights, activations] = counted(compiled, tmp_path / str(number))
     for activations in ("i8", "f32"):
         (tokens, alone), (same, pairs) = found["c4:nf4:8", activations], found["c4:nf4:8:pairs", activations]
