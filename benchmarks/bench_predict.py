@@ -52,8 +52,8 @@ def layer_operations(program: Program) -> tuple[range, range]:
 
 
 def measured(program: Program, seconds: float) -> dict[str, float]:
-    """Seconds from the begin of a feed-forward layer to its end, and to where its neurons are known: stops at these places alone.
-    The least of those seen, less those of a run of one instruction."""
+    """The least seconds from the begin of a feed-forward layer to its end (`layer`), and to where its neurons are known, with stops
+    at these places alone; and of one instruction (`nothing`): what stops take."""
     ours, before = layer_operations(program)
     places = {symbol.name: symbol.value for symbol in program.symbols}
     begin, known, end = (places[f"op.layer.{number}"] for number in (ours.start - 1, max(before.stop, ours.start + 1) - 1,
@@ -71,7 +71,7 @@ def measured(program: Program, seconds: float) -> dict[str, float]:
             machine.run().unless_interrupted()
             least[name] = min(least[name], time.perf_counter() - start)
             assert machine.pc == place
-    return {name: least[name] - least["nothing"] for name in ("layer", "known")}
+    return least
 
 
 def counted(program: Program) -> dict[str, int]:
@@ -99,8 +99,9 @@ def compared(weights: str, shape: str, machine: str, seconds: float, turns: int)
             tokens[name].append(processor(program, Machine, seconds))
             load.append(os.getloadavg()[0])
     layers = made["dense"].layers
-    part = {name: 1e6 * min(each["layer"] for each in best[name]) for name in programs}
-    predictor = 1e6 * min(each["known"] for each in best["predicted"])
+    least = {name: {what: 1e6 * min(each[what] for each in best[name]) for what in best[name][0]} for name in programs}
+    part = {name: least[name]["layer"] - least[name]["nothing"] for name in programs}
+    predictor = least["predicted"]["known"] - least["predicted"]["nothing"]
     whole = {name: min(each) for name, each in tokens.items()}
     rate = {name: read[name] / min(rates[name]) for name in programs}
     card = programs["dense"].meta["model"]
