@@ -29,6 +29,7 @@ from typing import IO
 TEMPORARY = re.compile(r"\.slim-[0-9a-f]{16}\.tmp")
 ENDS = signal.SIGTERM, signal.SIGHUP
 YOUNG = 60.0                            # seconds in which a file may be there whose writer has not locked it yet
+LARGE_PAGE = 2 << 20                    # bytes of one, where processor and system have large pages
 LARGEST_TEXT = 1 << 30                  # bytes that come through a pipe: an endless writer is stopped there
 _swept: set[Path] = set()
 

@@ -13,18 +13,20 @@ import ctypes
 import mmap
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from isa.files import LARGE_PAGE
 from isa.program_file import FileSlice, require
 
 Bytes = npt.NDArray[np.uint8]
 
 # Regions may be larger than the host's memory: only pages that are touched count. Python names the flags from 3.13 on, or never.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
-LARGE = 2 << 20                                     # bytes that a touch may claim, where the host has pages of this size
+LARGE = LARGE_PAGE                                  # bytes that a touch may claim
 _FIXED = 0x10                                       # on Linux, macOS and the BSDs
 _PRESENT_OR_SWAPPED, _OF_A_FILE = 62, 61            # bits of a pagemap entry: (63, 62), 61
 _ENTRIES = 1 << 16                                  # of the page map, read at a time: 256 MiB of memory
@@ -33,9 +35,15 @@ _ENTRIES = 1 << 16                                  # of the page map, read at a
 def zeros(size: int) -> Bytes:
     """Zeros that take no memory of the host until they are touched."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
-    if hasattr(mmap, "MADV_HUGEPAGE"):          # a matrix in LARGE pages is read up to a third faster
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    _ask_for_large(memory)
     return np.frombuffer(memory, np.uint8)
+
+
+def _ask_for_large(memory: mmap.mmap) -> None:
+    """Have LARGE pages where the host can: a matrix in them is read up to a third faster. A file is then read in such pages too."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):                     # a kernel without large pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
 
 
 def sparse(target: Bytes) -> None:
@@ -61,7 +69,11 @@ def clear(target: Bytes) -> None:
 def mapped(piece: FileSlice) -> Bytes:
     """Bytes of a file, read-only. Raises ProgramError if the file has become shorter."""
     _check(piece)
-    return np.memmap(Path(piece.path), np.uint8, "r", piece.offset, (piece.length,))
+    head = piece.offset % mmap.ALLOCATIONGRANULARITY
+    with open(piece.path, "rb") as stream:
+        memory = mmap.mmap(stream.fileno(), head + piece.length, access=mmap.ACCESS_READ, offset=piece.offset - head)
+    _ask_for_large(memory)
+    return np.frombuffer(memory, np.uint8)[head:]
 
 
 def place(piece: FileSlice, target: Bytes) -> None:

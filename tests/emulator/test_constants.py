@@ -11,6 +11,7 @@ import pytest
 from asm import assemble
 from compiler.measuring.measure import resident
 from emulator.machine import Machine
+from emulator.native.block import COUNTED_ENTRIES, COUNTED_WORDS
 from isa.engine.memory import LEAST_CONSTANT
 from isa.program import Program
 from isa.reference import ReferenceMachine
@@ -201,3 +202,44 @@ def test_a_number_too_large_is_found_where_packets_were_sound() -> None:
         trap = machine.run().trap
         assert trap and "is number 2; the table has 2 chunks" in trap.detail
         assert machine.counter("fetch.ops") == 1
+
+
+MANY = """
+    .text
+    .globl _start
+_start:
+    la s1, x
+    li s3, 1
+    la s2, scale
+    li s4, 64
+    lut.build.i8 s1, s2, s4
+    la s0, weights
+    la s5, sums
+    li s6, {matrices}
+again:
+    lut.mac.t2 s5, s0, s3
+    li t0, {apart}
+    add s0, s0, t0
+    addi s6, s6, -1
+    bnez s6, again
+    li a7, 93
+    ecall
+    .section .flash.weights, "a"
+weights:
+    .zero {matrices} * {apart}
+    .data
+    .balign 4
+scale: .float 1.0
+x:  .zero 64, 1
+sums: .word 0
+"""
+
+
+@pytest.mark.parametrize("apart", [64, 1 << 14, 1 << 18])
+def test_all_matrices_are_remembered(apart: int) -> None:
+    """Also where the addresses of some agree in many bits: what is counted of one must not take the place of another's."""
+    matrices = 300
+    machine = finished(assemble(MANY.format(matrices=matrices, apart=apart)), Machine)
+    assert isinstance(machine, Machine)
+    entries = machine._counted[:COUNTED_ENTRIES * COUNTED_WORDS].reshape(COUNTED_ENTRIES, COUNTED_WORDS)
+    assert np.count_nonzero(entries[:, 0]) == 2 * matrices              # the counts of each, and its bits that switch

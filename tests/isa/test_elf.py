@@ -27,6 +27,7 @@ from emulator.machine import Machine
 from isa.elf import dwarf
 from isa.elf import reader as elf_reader
 from isa.elf import writer as elf
+from isa.files import LARGE_PAGE
 from isa.preset import PRESETS, load_preset, preset_names
 from isa.program import ISA_VERSION, FileSlice, Line, Program, ProgramError, Section, Symbol
 from isa.program_file import META_SCHEMA
@@ -432,6 +433,26 @@ def test_metadata_without_units_asks_for_none(tmp_path: Path, good: bytes) -> No
     """As programs had it that were written before units were recorded."""
     (tmp_path / "old.elf").write_bytes(good.replace(b'"units"', b'"unita"'))
     assert Program.load(tmp_path / "old.elf").units == ()
+
+
+def test_a_large_file_is_written_in_pieces_that_end_where_large_pages_end() -> None:
+    """Only then a system keeps the file in large pages: each of them has to come with one write."""
+    draw = random.Random(4)
+    blocks = [draw.randbytes(size) for size in (100, 3996, 1 << 20, 1 << 20, 1 << 20, 5 << 20, 77)]
+    blocks[5:5] = [bytes(1 << 20), draw.randbytes(3 << 20)]
+    ends = []
+
+    class Stream(io.BytesIO):
+        def write(self, data):
+            written = super().write(data)
+            ends.append(self.tell())
+            return written
+
+    stream = Stream()
+    elf._write(iter(blocks), stream)
+    assert stream.getvalue() == b"".join(blocks)
+    hole = sum(map(len, blocks[:5]))
+    assert all(end % LARGE_PAGE == 0 or end in (hole, len(stream.getvalue())) for end in ends)
 
 
 def test_large_blocks_of_zeros_are_holes_in_the_file(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def look_up_rows(first, last, host, places, last_byte, each, narrow, size, table
 @njit
 def entry_of(block, host, each, rows, chunks):
     """Host address of the entry of these packets, else of one that other packets do not have, if there is one near by."""
-    number = ((host >> 4) * 0x9E3779B1 + each * 0x85EBCA6B + rows * 0xC2B2AE35 + chunks * 0x27D4EB2F >> 8) & (COUNTED_ENTRIES - 1)
+    number = ((host >> 4) * 0x9E3779B1 + each * 0x85EBCA6B + rows * 0xC2B2AE35 + chunks * 0x27D4EB2F >> 28) & (COUNTED_ENTRIES - 1)
     first = entry = load(block + 8 * COUNTED_TABLE, i64) + 8 * COUNTED_WORDS * number
     for _ in range(min(NEAR, COUNTED_ENTRIES - number)):
         if is_known(entry, host, each, rows, chunks):

@@ -119,6 +119,7 @@ def count_blocks(counts: Counts, counted: Callable[[Vector, Vector], Counted], b
 # An entry: host address, stride, rows, length, format + 1 of a matrix, and up to KEPT numbers: its weights that are not zero, its
 # look-ups, those of the core that has most.
 KEPT = COUNTED_WORDS - 5
+NEAR = 8                # entries that are looked at: of matrices that would have the same one, all are remembered
 
 
 @njit
@@ -129,18 +130,31 @@ def entry_of(block, fmt, host, stride, rows, length):
 
 @njit
 def _place_of(block, key, host, stride, rows, length, size):
-    """The same of rows of `size` bytes, for what is counted under the name `key`."""
+    """The same of rows of `size` bytes, for what is counted under the name `key`: an entry that has it, else one that has nothing,
+    both near by, else one that has something else."""
     if not is_fixed(block, host, (rows - 1) * stride + size):
         return 0
-    number = ((host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + key * 0x27D4EB2F >> 8) & (COUNTED_ENTRIES - 1)
-    return load(block + 8 * COUNTED_TABLE, i64) + 8 * COUNTED_WORDS * number
+    mixed = (host >> 4) * 0x9E3779B1 + length * 0x85EBCA6B + key * 0x27D4EB2F
+    number = mixed >> 28 & (COUNTED_ENTRIES - 1)                # further down are bits that the upper ones of `host` do not reach
+    first = entry = load(block + 8 * COUNTED_TABLE, i64) + 8 * COUNTED_WORDS * number
+    for _ in range(min(NEAR, COUNTED_ENTRIES - number)):
+        if load(entry, i64) == 0 or is_of(entry, key, host, stride, rows, length):
+            return entry
+        entry += 8 * COUNTED_WORDS
+    return first
+
+
+@njit
+def is_of(entry, key, host, stride, rows, length):
+    """True if an entry has what is counted of a matrix under the name `key`."""
+    return (load(entry, i64) == host and load(entry + 8, i64) == stride and load(entry + 16, i64) == rows
+            and load(entry + 24, i64) == length and load(entry + 32, i64) == key + 1)
 
 
 @njit
 def recall(entry, fmt, host, stride, rows, length, found):
     """True if the counts of a matrix are remembered: then they are put to found, whose first KEPT numbers are kept."""
-    if (entry == 0 or load(entry, i64) != host or load(entry + 8, i64) != stride or load(entry + 16, i64) != rows
-            or load(entry + 24, i64) != length or load(entry + 32, i64) != fmt + 1):
+    if entry == 0 or not is_of(entry, fmt, host, stride, rows, length):
         return False
     for i in range(min(len(found), KEPT)):
         found[i] = load(entry + 40 + 8 * i, i64)

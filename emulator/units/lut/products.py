@@ -13,7 +13,7 @@ from emulator.native.features import AMX, AVX512
 from emulator.native.inlining import inline, specialised
 from emulator.native.machine_code import array, clear_bytes, load, move, store
 from emulator.simd.functions import canonical
-from emulator.simd.lanes import convert, put_up_to, spread, take_up_to
+from emulator.simd.lanes import ask_for, convert, put_up_to, spread, take_up_to
 from emulator.threads.parallel import add_events, in_parallel
 from emulator.units.lut.counts import IS_COUNTED, entry_of, recall, remember
 from emulator.units.lut.layouts import (
@@ -42,7 +42,7 @@ from emulator.units.lut.plain import (
     count_binary,
     most,
 )
-from emulator.units.lut.rows import deal, row_products
+from emulator.units.lut.rows import AHEAD, deal, row_products
 from emulator.units.lut.tiles import TOGETHER, by_tiles, end_tiles, order_tiles, room_for, start_tiles, tile_rows, whole_tiles
 
 LONGEST = 1 << 16               # activations: beyond, sums of codes in place could leave 32 bits
@@ -52,6 +52,7 @@ TAILS = 12                      # rows of FIVES whose last blocks are put in ord
 QUAD = 4                        # vectors that go together
 NEAR = 16 << 10                 # bytes of rows that stay in a first-level cache while all vectors pass
 GRAIN = 16                      # rows that a thread takes at least
+PART = 16 << 10                 # bytes that it reads at least, with one vector: to begin anew costs what reading some of them does
 IN_PARTS = I3 if AVX512 else -1     # the format whose rows are multiplied in two parts
 PASS = 8                        # bytes that a pass over sums takes for each
 BY_CORE = 2                     # word of what is counted: weights that are not zero, look-ups, then the look-ups of each core
@@ -159,6 +160,13 @@ def passes_for(vectors):
 
 
 @inline
+def ask_for_start(weights, size):
+    """Have the first of `size` bytes of weights come from memory. `row_products` asks for those behind them."""
+    for at in range(0, min(size, AHEAD), LINE):
+        ask_for(weights + at)
+
+
+@inline
 def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vectors, length, dealt, apart, tiles, starts, blocks,
                   line, keep, book, sums, known, cores, found):
     """The sums of codes * x of rows first..last with all vectors, and unless they are known the counts: with several cores row by
@@ -172,6 +180,8 @@ def some_row_sums(first, last, by_vectors, shape, host, stride, end, rows, vecto
     ignored = np.zeros(BY_CORE, np.int64)           # what the weights count, they count once
     at, events = (spare.ctypes.data + LINE - 1) & -LINE, counted.ctypes.data
     quads = quads_of(vectors)
+    if not by_vectors:
+        ask_for_start(host + first * stride, (last - first) * stride)
     r, stop, one, others = first, last, 0, passes_for(vectors)
     if by_vectors:
         r, stop, one, others = 0, rows, first, last
@@ -226,6 +236,7 @@ def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, s
 
     Numbers alone, as compiled functions take them (emulator/threads/parallel.py).
     """
+    ask_for_start(host, end - host)
     step = LINE * SLICES[shape]
     blocks, all_blocks = length // step, (length + step - 1) // step
     apart, tiled = all_blocks * DEALT[shape], by_tiles(vectors)
@@ -240,7 +251,11 @@ def code_sums(shape, block, host, stride, end, rows, vectors, length, x, book, s
     if AMX and tiled:
         order_tiles(places_for(vectors), dealt, apart, apart // LINE, tiles)
     by_vectors = vectors > QUAD and rows < 2 * GRAIN and not tiled
-    pieces, grain = (passes_for(vectors), 1) if by_vectors else (rows, TOGETHER if tiled else GRAIN)
+    pieces, grain = rows, TOGETHER if tiled else GRAIN
+    if by_vectors:
+        pieces, grain = passes_for(vectors), 1
+    elif vectors == 1:
+        grain = max(grain, PART // (LINE * all_blocks))
     if not in_parallel(block, rows * all_blocks * LINE * vectors, pieces, grain, some_row_sums, by_vectors, shape, host,
                        stride, end, rows, vectors, length, dealt, apart, tiles, starts, blocks, LINE * all_blocks, keep, book,
                        sums.ctypes.data, known and not (tiled and IS_BOOK[shape]), cores, found.ctypes.data):

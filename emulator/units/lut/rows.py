@@ -42,7 +42,7 @@ from emulator.simd.bytes64 import (
 from emulator.units.lut.counts import COUNTED, Counts, clear, count_blocks
 from emulator.units.lut.layouts import BY_NUMBER, DEALT, LOWER, UPPER
 
-AHEAD = 12 << 10        # bytes that are asked of memory before they are needed: fewer come too late
+AHEAD = 3 << 10         # bytes that are asked of memory before they are needed: fewer come too late, more stand in the way
 ROWS = 4                # that share the loads of the activations, where these are wide
 MANY = 128              # blocks of activations that leave no room in a first-level cache for what streams by
 REGISTERS = 20          # of 32, for the sums of every slice of each vector

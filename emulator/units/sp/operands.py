@@ -193,7 +193,7 @@ def recall(block, W, group, matrix):
     if host == 0 or not is_fixed(block, host, 1):
         return
     code = ((((1 << 4 | matrix[KIND]) << 4 | matrix[FORM]) << 17 | matrix[P]) << 8 | matrix[Q]) << 28 | group
-    number = ((host >> 4) * 0x9E3779B1 + (matrix[META] >> 2) * 0x85EBCA6B + code * 0xC2B2AE35 >> 8) & (COUNTED_ENTRIES - 1)
+    number = ((host >> 4) * 0x9E3779B1 + (matrix[META] >> 2) * 0x85EBCA6B + code * 0xC2B2AE35 >> 28) & (COUNTED_ENTRIES - 1)
     table = load(block + 8 * COUNTED_TABLE, i64)
     entry = table + 8 * COUNTED_WORDS * number
     matrix[HOST], matrix[CODE] = host, code
