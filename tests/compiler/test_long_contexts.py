@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiled_models import ends
 from random_models import SHAPES, random_model
 
 from compiler.checking import verify
@@ -50,9 +51,8 @@ def test_the_last_positions_equal_the_graph(machine: str, kv: str, tmp_path: Pat
     compared, difference = verify.compare(compiled, compiled.build(tmp_path), PROMPT, LateMachine,
                                           observe=lambda _token, _layer, _op, name, expected, _got: seen.append((name, expected)))
     assert difference is None, str(difference)
-    ends = 1 + len(PROMPT) * (compiled.memory.shown > 0)            # the last token's, then those of all if the host wants them
     assert compared == (len(PROMPT) * (len(compiled.graph.start) + 2 * len(compiled.graph.layer))
-                        + ends * len(compiled.graph.finish))
+                        + ends(compiled, len(PROMPT)) * len(compiled.graph.finish))
     last = [value for name, value in seen if name == "probabilities"][-1]
     assert last.shape == (4, POSITIONS) and np.allclose(last.sum(axis=1), 1, atol=1e-3)
     assert f"{POSITIONS} positions, in {kv}" in compiled.summary()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from compiled_models import small_machine
+from compiled_models import ends, small_machine
 from random_models import SHAPES, random_model
 
 from asm.assembler import assemble
@@ -44,7 +44,7 @@ def test_every_operation_equals_the_graph_and_waits_are_enough(shape: str, optio
     compared, difference = compare(compiled, program, PROMPT)
     assert difference is None, str(difference)
     ops = sum(len(body.ops) * len(body.layers) for body in graph.bodies)
-    assert compared == len(PROMPT) * (len(graph.start) + ops) + len(graph.finish)
+    assert compared == len(PROMPT) * (len(graph.start) + ops) + ends(compiled, len(PROMPT)) * len(graph.finish)
     runner = Machine(compiled.machine, Host(PROMPT[:3]))
     runner.load(program)
     runner.tensor("max_tokens", "i32[2]")[:] = 3, 0

@@ -80,6 +80,11 @@ def fetching_machine(scratchpad: int) -> str:
     return str(path)
 
 
+def ends(compiled: Compiled, tokens: int) -> int:
+    """How often `compare` compares the end of the model for a prompt: for its last token, then for each if all logits are shown."""
+    return 1 + tokens * (compiled.memory.shown > 0)
+
+
 def loaded(made: tuple[Compiled, Program], prompt: Iterable[int] = (1,), engine: type[ReferenceMachine] = Machine,
            **parameters: Any) -> tuple[ReferenceMachine, Host]:
     compiled, program = made
