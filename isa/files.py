@@ -109,10 +109,10 @@ def check_directory(path: Path) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes become the file `path` when the block ends without an exception, and vanish otherwise."""
-    target = Path(os.path.realpath(path))                  # a link stays a link
-    if target.exists() and not target.is_file():           # /dev/null, a pipe: nothing to replace; a directory: OSError
+    target = Path(os.path.realpath(path))                  # a link stays a link; of /dev/stdout it may be no name of a file
+    if path.exists() and not path.is_file():               # /dev/null, a pipe: nothing to replace; a directory: OSError
         try:
-            with open(target, "wb") as stream:
+            with open(path, "wb") as stream:
                 yield stream
         except OSError as error:
             error.filename = error.filename or str(path)

@@ -18,6 +18,7 @@ from compiler.compiled import Compiled
 from compiler.errors import ModelError, RoomError
 from compiler.graph import EXACT, Executor, Op, graph_of
 from compiler.graph.groups import across_groups, groups
+from compiler.lowering import logit_parts
 from compiler.model.tensors import F32
 from compiler.placing.memory_plan import PART
 from compiler.placing.weights import PAGE
@@ -140,6 +141,14 @@ def test_operations_behind_the_head_are_for_one_token_after_the_other(tmp_path: 
     program = compiled.build(tmp_path)
     assert compiled.memory.shown == 3 and compare(compiled, program, PROMPT)[1] is None
     assert _has_no_hazard(compiled, program, PROMPT[:2])
+
+
+def test_wrong_logits_of_a_chunk_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """verify looks at the logits of all tokens, too: here nothing is put where they belong."""
+    monkeypatch.setattr(logit_parts, "_give", lambda c, rows: None)
+    compiled = Settings(chunk=3, machine=small_machine(32768)).compile(random_model(SHAPES["gqa"]))
+    difference = compare(compiled, compiled.build(tmp_path), PROMPT)[1]
+    assert difference and (difference.token, difference.layer, difference.value, difference.got) == (0, None, "logits", 0)
 
 
 def with_dram(size: int) -> Preset:

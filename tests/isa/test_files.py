@@ -43,6 +43,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == b"one" and names(tmp_path) == ["f"]
 
 
+def test_a_pipe_without_a_name_is_written_to() -> None:
+    """/dev/stdout may be one: the name that it resolves to is not that of a file."""
+    source = "from pathlib import Path; from isa.files import replacing\nwith replacing(Path('/dev/stdout')) as s: s.write(b'one')"
+    assert subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, check=True, timeout=LIMIT).stdout == b"one"
+
+
 def old(path: Path) -> Path:
     os.utime(path, (time.time() - 3600,) * 2)
     return path

@@ -201,10 +201,10 @@ def _add_up(builder: Any, sums: list[Any], pieces: Any, stretch: Any, out: Any) 
 
 if AVX512:
     @njit
-    def planes_of(pieces, centres, table):
+    def planes_of(rows, pieces, centres, table):
         """The sums of centres as split_table has them, with tables of zeros up to a multiple of 16 pieces: uint8, in whole cache
-        lines. Empty: they cannot be split."""
-        if pieces < LANES or centres > TABLE or centres % LANES != 0:
+        lines. Empty: they cannot be split, or there are too few rows."""
+        if rows < SIZE or pieces < LANES or centres > TABLE or centres % LANES != 0:
             return np.empty(0, np.uint8)
         more = -pieces & LANES - 1
         planes = np.empty(SIZE + (pieces + more) * PLANES, np.uint8)
@@ -227,7 +227,7 @@ if AVX512:
         return max(largest, sums_of_rows(rows - done, pieces, centres, table, numbers + done * pieces, out + 4 * done))
 else:
     @njit
-    def planes_of(pieces, centres, table):
+    def planes_of(rows, pieces, centres, table):
         """There are none."""
         return np.empty(0, np.uint8)
 
@@ -266,7 +266,7 @@ def lut_reuse_u8(acc, acc_bytes, sums, assigned, rows, block):
     numbers, slot = readable(block, LUT, assigned, size, 1)
     if table == 0 or numbers == 0 or overlap(acc, acc_bytes, table, sums_bytes) or overlap(acc, acc_bytes, numbers, size):
         return PUNT
-    found, beyond, planes = np.empty(rows, np.int32), np.zeros(1, np.int64), planes_of(pieces, centres, table)
+    found, beyond, planes = np.empty(rows, np.int32), np.zeros(1, np.int64), planes_of(rows, pieces, centres, table)
     if not in_parallel(block, SLOW * size, rows, GRAIN, some_rows, pieces, centres, table,
                        i64(planes.ctypes.data) if len(planes) > 0 else i64(0), numbers, found.ctypes.data,
                        beyond.ctypes.data) or beyond[0] != 0:

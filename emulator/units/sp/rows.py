@@ -313,7 +313,7 @@ def some_gathered_sums(first, last, matrix, vectors, x, apart, group, groups, su
         lines, scale = (LINES * lots, 1) if lots > 0 else (1, 0)            # one row alone: it is on all lines
         lots, row, step, place_step = max(lots, 1), load(matrix + 8 * HOST, i64) + r * slots, scale * slots, scale * meta_bytes
         places = load(matrix + 8 * META, i64) + r * meta_bytes
-        if r + lines == rows:           # vector code reads behind the places
+        if (rows - r - lines) * meta_bytes < CHUNK:     # vector code reads behind the places
             move(ends_of_places + CHUNK * most, places, lines * meta_bytes)
             places = ends_of_places + CHUNK * most
         for g in range(groups):
