@@ -212,21 +212,26 @@ _start:
     li s3, 1
     la s2, scale
     li s4, 64
-    lut.build.i8 s1, s2, s4
     la s0, weights
     la s5, sums
     li s6, {matrices}
+    la t0, places
+    csrw sp.meta, t0
+    {unit}.build.i8 s1, s2, s4
 again:
-    lut.mac.t2 s5, s0, s3
-    li t0, {apart}
+    {unit}.{multiply} s5, s0, s3
+    {step}
     add s0, s0, t0
     addi s6, s6, -1
     bnez s6, again
     li a7, 93
     ecall
     .section .flash.weights, "a"
+places:
+    .fill 8, 1, 0x44            # of the first two of each four
+    .balign 64
 weights:
-    .zero {matrices} * {apart}
+    .zero {matrices} * {room}
     .data
     .balign 4
 scale: .float 1.0
@@ -235,11 +240,13 @@ sums: .word 0
 """
 
 
-@pytest.mark.parametrize("apart", [64, 1 << 14, 1 << 18])
-def test_all_matrices_are_remembered(apart: int) -> None:
-    """Also where the addresses of some agree in many bits: what is counted of one must not take the place of another's."""
-    matrices = 300
-    machine = finished(assemble(MANY.format(matrices=matrices, apart=apart)), Machine)
+@pytest.mark.parametrize(("step", "room"), [("li t0, 64", 64), ("li t0, 1 << 14", 1 << 14), ("li t0, 1 << 18", 1 << 18),
+                                            ("slli t0, s6, 6", 64 * 301)])
+@pytest.mark.parametrize(("unit", "multiply", "matrices", "entries"), [("lut", "mac.t2", 300, 2), ("sp", "mac.nm.i8", 600, 1)])
+def test_all_matrices_are_remembered(unit: str, multiply: str, matrices: int, entries: int, step: str, room: int) -> None:
+    """Also where the addresses of some agree in many bits: what is counted of one must not take the place of another's. Of weights
+    for look-up tables there are two entries: counts, and bits that switch."""
+    machine = finished(assemble(MANY.format(matrices=matrices, step=step, room=room, unit=unit, multiply=multiply)), Machine)
     assert isinstance(machine, Machine)
-    entries = machine._counted[:COUNTED_ENTRIES * COUNTED_WORDS].reshape(COUNTED_ENTRIES, COUNTED_WORDS)
-    assert np.count_nonzero(entries[:, 0]) == 2 * matrices              # the counts of each, and its bits that switch
+    table = machine._counted[:COUNTED_ENTRIES * COUNTED_WORDS].reshape(COUNTED_ENTRIES, COUNTED_WORDS)
+    assert np.count_nonzero(table[:, 0]) == entries * matrices

@@ -23,6 +23,7 @@ from emulator.kernel_words import (
     state,
 )
 from emulator.native.machine_code import load, store
+from emulator.units.lut.counts import NEAR
 from emulator.units.sp.plain import (
     BL,
     BM,
@@ -195,16 +196,27 @@ def recall(block, W, group, matrix):
     code = ((((1 << 4 | matrix[KIND]) << 4 | matrix[FORM]) << 17 | matrix[P]) << 8 | matrix[Q]) << 28 | group
     number = ((host >> 4) * 0x9E3779B1 + (matrix[META] >> 2) * 0x85EBCA6B + code * 0xC2B2AE35 >> 28) & (COUNTED_ENTRIES - 1)
     table = load(block + 8 * COUNTED_TABLE, i64)
-    entry = table + 8 * COUNTED_WORDS * number
+    place = entry = table + 8 * COUNTED_WORDS * number          # that of something else gives way only if none near by is empty
     matrix[HOST], matrix[CODE] = host, code
-    if (load(entry, i64) == host and load(entry + 8, i64) == matrix[META] and load(entry + 16, i64) == matrix[ROWS]
-            and load(entry + 24, i64) == matrix[COLS] and load(entry + 32, i64) == code
-            and load(entry + 40, i64) == matrix[OFFSETS]):
-        matrix[ENTRY], matrix[KNOWN], matrix[SIZE], matrix[NOTED] = entry, 1, load(entry + 64, i64), load(entry + 72, i64)
-        return
+    for _ in range(min(NEAR, COUNTED_ENTRIES - number)):
+        if is_of(entry, matrix):
+            matrix[ENTRY], matrix[KNOWN], matrix[SIZE], matrix[NOTED] = entry, 1, load(entry + 64, i64), load(entry + 72, i64)
+            return
+        if load(entry, i64) == 0:
+            place = entry
+            break
+        entry += 8 * COUNTED_WORDS
     used, words = load(table + 8 * NOTES_AT, i64), note_words(matrix[KIND], matrix[FORM], matrix[ROWS], matrix[COLS], group)
     if words <= NOTES - used:
-        matrix[ENTRY], matrix[NOTED] = entry, table + 8 * (NOTES_AT + 1 + used)
+        matrix[ENTRY], matrix[NOTED] = place, table + 8 * (NOTES_AT + 1 + used)
+
+
+@njit
+def is_of(entry, matrix):
+    """True if an entry is that of this matrix."""
+    return (load(entry, i64) == matrix[HOST] and load(entry + 8, i64) == matrix[META] and load(entry + 16, i64) == matrix[ROWS]
+            and load(entry + 24, i64) == matrix[COLS] and load(entry + 32, i64) == matrix[CODE]
+            and load(entry + 40, i64) == matrix[OFFSETS])
 
 
 @njit
