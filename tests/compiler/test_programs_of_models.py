@@ -129,8 +129,9 @@ def test_every_wait_is_needed(shape: str, weights: str) -> None:
         assert "sync.signal." in lines[number - 1]
         without = assemble("\n".join(lines[:number - 1] + lines[number + 1:]), include_paths=[folder])
         found = []
-        for parameters in SAMPLERS.values():
+        for all_logits, parameters in (*((0, each) for each in SAMPLERS.values()), (1, {})):
             runner, _ = loaded((compiled, without), PROMPT[:2], max_tokens=2, stop=(), **parameters)
+            runner.peek(without.address("all_logits"), 8)[0] = all_logits
             check = HazardCheck(runner)
             runner.run()
             found += check.hazards
